@@ -1,0 +1,1 @@
+"""The places numbers come from: one folder a source."""

@@ -1,0 +1,1 @@
+"""What the exporter and the shipper share: models and the healthcheck protocol."""

@@ -1,0 +1,1 @@
+"""The ship: tails AI agents' JSONL files and pushes every line to Grafana Loki once."""
