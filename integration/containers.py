@@ -6,6 +6,7 @@ conftest.py only call them and see to it that nothing is left running.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -75,7 +76,7 @@ def free_port() -> int:
 
 def bridge_address() -> str:
     """Return the address on which containers reach a listener of this host, and few others do."""
-    with docker.from_env() as client:
+    with contextlib.closing(docker.from_env()) as client:
         ipam = client.networks.get("bridge").attrs["IPAM"]["Config"]
     for gateway in (entry.get("Gateway") for entry in ipam):
         if gateway:
