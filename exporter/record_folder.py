@@ -1,0 +1,148 @@
+"""A folder of small record files: each is read again only when it was touched.
+
+An unchanged folder costs a listing and one stat a file (about 1.5 us each), so that thousands of records do
+not slow a scrape.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from exporter.document import read_text
+from exporter.jsonvalue import TornJsonError
+from exporter.tree import Reason, Refused, Tree
+
+T = TypeVar("T")
+
+MAX_RECORDS = 100_000
+_TICK_NS = 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Records(Generic[T]):
+    """The good records by file name. `is_changed`: since the last reading. `problems`: new ones only.
+
+    `newest_mtime_s` is that of the youngest good record, None without one.
+    """
+
+    by_name: Mapping[str, T]
+    is_changed: bool
+    newest_mtime_s: float | None
+    problems: tuple[Refused, ...] = ()
+
+
+@dataclass(slots=True)
+class _Entry(Generic[T]):
+    seen: tuple[int, int, int, int] | None = None
+    mtime_s: float = 0.0
+    is_good: bool = False
+    value: T | None = None
+    good_at_s: float = float("-inf")
+
+
+@dataclass(slots=True)
+class RecordFolder(Generic[T]):
+    """The files `prefix*suffix` in the folder at `path` of a tree, parsed by `parse` (raising `TornJsonError`).
+
+    A torn record keeps its last good value for `keep_s` seconds. Not thread-safe.
+    """
+
+    path: str
+    prefix: str
+    suffix: str
+    parse: Callable[[bytes], T]
+    keep_s: float
+    limit_bytes: int
+    _entries: dict[str, _Entry[T]] = field(default_factory=dict)
+    _good: dict[str, T] = field(default_factory=dict)
+    _newest_mtime_s: float | None = None
+    _pending: set[str] = field(default_factory=set)
+    _is_reported: bool = False
+
+    def read(self, tree: Tree, now_s: float) -> Records[T]:
+        """Return the records as they are in `tree` now; an absent folder has none."""
+        names = tree.names(self.path, MAX_RECORDS)
+        folder_fd = tree.dir_fd(self.path)
+        if isinstance(names, Refused) or isinstance(folder_fd, Refused):
+            problem = names if isinstance(names, Refused) else None
+            return self._refused(problem)
+        self._is_reported = False
+        prefix, suffix, entries = self.prefix, self.suffix, self._entries
+        touched = []
+        present = 0
+        for name in names:
+            if not (name.startswith(prefix) and name.endswith(suffix)):
+                continue
+            present += 1
+            try:
+                found = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+            except OSError:
+                present -= 1  # vanished since the listing
+                continue
+            entry = entries.get(name)
+            if entry is None or entry.seen != (
+                found.st_ino,
+                found.st_size,
+                found.st_mtime_ns,
+                found.st_ctime_ns,
+            ):
+                touched.append((name, found))
+        is_gone = present != len(entries) + sum(1 for name, _ in touched if name not in entries)
+        if not touched and not is_gone and not self._pending:
+            return Records(self._good, is_changed=False, newest_mtime_s=self._newest_mtime_s)
+        problems = tuple(p for name, found in touched if (p := self._reread(tree, name, found, now_s)))
+        if is_gone:
+            kept = set(names)
+            for name in [name for name in entries if name not in kept]:
+                del entries[name]
+        return self._collected(now_s, problems)
+
+    def _refused(self, problem: Refused | None) -> Records[T]:
+        """Answer for a folder that cannot be listed: gone is empty, anything else is reported once."""
+        is_changed = bool(self._good)
+        self._entries.clear()
+        self._good, self._newest_mtime_s = {}, None
+        self._pending.clear()
+        if problem is None or problem.reason is Reason.MISSING or self._is_reported:
+            return Records({}, is_changed, None)
+        self._is_reported = True
+        return Records({}, is_changed, None, (problem,))
+
+    def _reread(self, tree: Tree, name: str, found: os.stat_result, now_s: float) -> Refused | None:
+        entry = self._entries.setdefault(name, _Entry())
+        is_settled = abs(now_s * 1e9 - found.st_mtime_ns) > _TICK_NS
+        entry.seen = (
+            (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if is_settled else None
+        )
+        path = f"{self.path}/{name}"
+        text = read_text(tree, path, self.limit_bytes)
+        entry.is_good = False
+        if isinstance(text, Refused):
+            return None if text.reason is Reason.MISSING else text
+        try:
+            entry.value = self.parse(text)
+        except TornJsonError as error:
+            return Refused(Reason.TORN, f"{path}: {error}")
+        entry.is_good, entry.good_at_s, entry.mtime_s = True, now_s, found.st_mtime
+        return None
+
+    def _collected(self, now_s: float, problems: tuple[Refused, ...]) -> Records[T]:
+        good: dict[str, T] = {}
+        self._pending.clear()
+        newest = None
+        for name, entry in self._entries.items():
+            if not entry.is_good:
+                if entry.value is None:
+                    continue
+                if now_s - entry.good_at_s > self.keep_s:
+                    entry.value = None
+                    continue
+                self._pending.add(name)
+            assert entry.value is not None  # noqa: S101 (for the type checker: good or held)
+            good[name] = entry.value
+            newest = entry.mtime_s if newest is None else max(newest, entry.mtime_s)
+        self._good, self._newest_mtime_s = good, newest
+        return Records(good, is_changed=True, newest_mtime_s=newest, problems=problems)

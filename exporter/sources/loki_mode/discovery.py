@@ -1,0 +1,93 @@
+"""Finds the projects to read, and names them so that a name, once given, stays."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from exporter.jsonvalue import TornJsonError, as_mapping, as_text, parse_json
+from shared.models import label_value
+
+MAX_PROJECTS = 200
+REGISTRY_LIMIT_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the operator asked for: directories or globs, the registry file, names by directory."""
+
+    patterns: Sequence[str]
+    registry: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether this is one plain directory, which needs no label.
+
+        Decided by what was asked for, not by what is there: a second match of a glob must not change the
+        labels of the first.
+        """
+        return self.registry is None and len(self.patterns) == 1 and not is_pattern(self.patterns[0])
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path is a glob. A directory that is really called so is taken as it is."""
+    return glob.has_magic(path) and not Path(path).is_dir()
+
+
+def find(wanted: Wanted) -> list[str]:
+    """Return the directories to read, plain ones also while they do not exist, sorted, at most a bounded lot."""
+    found: dict[str, None] = {}
+    for pattern in wanted.patterns:
+        if is_pattern(pattern):
+            matches = glob.iglob(str(Path(pattern).expanduser()), recursive=True)
+            found.update(dict.fromkeys(sorted(m for m in matches if Path(m).is_dir())))
+        else:
+            found[str(Path(pattern).expanduser())] = None
+    if wanted.registry is not None:
+        found.update(dict.fromkeys(_registered(Path(wanted.registry).expanduser())))
+    return list(found)[:MAX_PROJECTS]
+
+
+def _registered(registry: Path) -> list[str]:
+    """Return the `.loki` directories of the registered projects that have one.
+
+    `~/.loki/dashboard/projects.json`: `{version, projects: {id: {path, name, ...}}}`.
+    """
+    try:
+        with registry.open("rb") as file:
+            whole = as_mapping(parse_json(file.read(REGISTRY_LIMIT_BYTES)))
+    except (OSError, TornJsonError):
+        return []
+    paths = (as_text(as_mapping(entry).get("path")) for entry in as_mapping(whole.get("projects")).values())
+    return sorted(str(Path(path) / ".loki") for path in paths if path and (Path(path) / ".loki").is_dir())
+
+
+class Names:
+    """Gives each directory a name of its own, once and for all of the process's life."""
+
+    def __init__(self, configured: Mapping[str, str]) -> None:
+        self._configured = {str(Path(path).expanduser()): name for path, name in configured.items()}
+        self._given: dict[str, str] = {}
+
+    def name(self, directory: str, stated: str | None) -> str:
+        """Return the directory's name: configured, else stated by its state file, else its folder's."""
+        given = self._given.get(directory)
+        if given is None:
+            wish = label_value(self._configured.get(directory) or stated or _folder(directory)) or "project"
+            given = self._given[directory] = _unused(wish, self._given.values())
+        return given
+
+
+def _folder(directory: str) -> str:
+    path = Path(directory).absolute()
+    return path.parent.name if path.name == ".loki" else path.name
+
+
+def _unused(wish: str, used: Iterable[str]) -> str:
+    taken = set(used)
+    if wish not in taken:
+        return wish
+    return next(name for n in range(2, len(taken) + 3) if (name := f"{wish}-{n}") not in taken)

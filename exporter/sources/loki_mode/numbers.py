@@ -1,0 +1,203 @@
+"""Turns `Facts` and the verdict on the session into rows of numbers: pure. What is unknown has no row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from exporter.document import Standing
+from exporter.sources.loki_mode import families as f
+from exporter.sources.loki_mode.cost import Costs
+from exporter.sources.loki_mode.events import DURATION_BUCKETS_S, OUTCOMES, EventTotals
+from exporter.sources.loki_mode.extras import PROVENANCES, VERDICTS, Receipt
+from exporter.sources.loki_mode.files import Facts
+from exporter.sources.loki_mode.lists import AgentCounts, count_agents
+from exporter.sources.loki_mode.session import Evidence, Session, SessionFile, StateFile, Status
+from exporter.source import Family, Histogram, Row
+from shared.models import OTHER, label_value
+
+DEFAULT_MAX_ITERATIONS = 1000
+TASK_STATUSES = ("pending", "in_progress", "completed", "failed")
+OTHER_QUEUES = ("review", "blocked", "dead_letter")
+GATE_STATUSES = frozenset({"pending", "running", "passed", "failed", "skipped", "warning"})
+MAX_GATES = 20
+
+_WHOLE_NUMBER = re.compile(r"\s*\+?0*[1-9][0-9]{0,17}\s*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What the source worked out from the facts before the rows are made.
+
+    `agents`: active and registered. `max_iterations` None: what was configured is no whole number >= 1.
+    """
+
+    session: Session
+    costs: Costs
+    agents: AgentCounts | None
+    max_iterations: int | None
+
+
+def evidence(facts: Facts, now_s: float, *, pids_visible: bool, state_max_age_s: float) -> Evidence:
+    """Return what of the facts speaks of the session."""
+    state, session = facts.state.value, facts.session.value
+    orchestrator = facts.orchestrator.value
+    events = facts.events.totals
+    return Evidence(
+        now_s=now_s,
+        pid_files=facts.pid_files,
+        pids_visible=pids_visible,
+        is_pause_file=facts.is_pause_file,
+        state=None
+        if state is None
+        else StateFile(
+            state.mode,
+            state.timestamp_s if state.timestamp_s is not None else facts.state.mtime_s,
+            state.iteration,
+            state.started_s,
+        ),
+        state_is_torn=facts.state.standing is Standing.BROKEN,
+        session=None
+        if session is None
+        else SessionFile(session.status, session.started_s, facts.is_session_pid_dead and pids_visible),
+        session_is_torn=facts.session.standing is Standing.BROKEN,
+        init_started_s=orchestrator.started_s if orchestrator is not None else None,
+        marks=events.marks if events is not None else None,
+        state_max_age_s=state_max_age_s,
+    )
+
+
+def max_iterations(environments: Iterable[Mapping[str, str] | None]) -> int | str:
+    """Return the limit from the first environment that sets it, else 1000.
+
+    Text that is no whole number >= 1 comes back as it is: the limit is then unknown.
+    """
+    for environ in environments:
+        text = (environ or {}).get("LOKI_MAX_ITERATIONS")
+        if text is not None and text.strip():
+            return int(text) if _WHOLE_NUMBER.fullmatch(text) else text
+    return DEFAULT_MAX_ITERATIONS
+
+
+def listed_agents(facts: Facts) -> AgentCounts | None:
+    """Return the agents by their own file, else by the state's copy, else unknown."""
+    if facts.agents.value is not None:
+        return facts.agents.value
+    state = facts.state.value
+    if facts.agents.exists or state is None:
+        return None
+    if state.agent_counts is not None:
+        return state.agent_counts
+    return None if state.agents is None else count_agents(state.agents)
+
+
+def rows(facts: Facts, derived: Derived) -> Iterator[Row]:
+    """Yield every number that is known, in the order of the families."""
+    session = derived.session
+    yield from _known(f.SESSION_STATUS, session.status)
+    yield from _known(f.ITERATION_CURRENT, session.iteration)
+    yield from _known(f.ITERATION_MAX, derived.max_iterations)
+    for status in TASK_STATUSES:
+        yield from _known(f.TASKS, _tasks(facts, status), status=status)
+    yield from _agents(derived)
+    yield from _known(f.COST, derived.costs.total_usd)
+    if facts.events.totals is not None:
+        yield Row(f.EVENTS, {}, facts.events.totals.events)
+    yield from _known(f.UPTIME, session.uptime_s)
+    yield from _session_info(facts)
+    if facts.events.totals is not None:
+        yield from _events(facts.events.totals)
+    yield from _costs(derived.costs)
+    yield from _small_files(facts)
+    yield from _state_extras(facts)
+    if facts.receipts is not None:
+        yield from _receipts(facts.receipts)
+
+
+def _known(family: Family, value: float | None, **labels: str) -> Iterator[Row]:
+    if value is not None:
+        yield Row(family, labels, value)
+
+
+def _tasks(facts: Facts, status: str) -> int | None:
+    """Return the tasks of a status: by the queue file, which is newer, else by the state's copy of it."""
+    in_queue = facts.queues[status].value
+    if in_queue is not None:
+        return in_queue
+    return None if facts.state.value is None else facts.state.value.tasks.get(status)
+
+
+def _agents(derived: Derived) -> Iterator[Row]:
+    active, registered = derived.agents if derived.agents is not None else (None, None)
+    if derived.session.status is Status.STOPPED and registered is not None:
+        active = 0  # a killed session leaves agents behind that call themselves active
+    yield from _known(f.AGENTS_ACTIVE, active)
+    yield from _known(f.AGENTS, registered)
+
+
+def _session_info(facts: Facts) -> Iterator[Row]:
+    state, orchestrator, session = facts.state.value, facts.orchestrator.value, facts.session.value
+    known = {
+        "phase": (state.phase if state else None) or (orchestrator.phase if orchestrator else None),
+        "provider": (state.provider if state else None)
+        or facts.provider.value
+        or (session.provider if session else None),
+        "version": (state.version if state else None) or (orchestrator.version if orchestrator else None),
+    }
+    labels = {name: label_value(value) for name, value in known.items() if value}
+    if labels:
+        yield Row(f.SESSION_INFO, labels, 1)
+
+
+def _events(totals: EventTotals) -> Iterator[Row]:
+    for kind in sorted(totals.kinds):
+        yield Row(f.EVENTS_BY_KIND, {"kind": kind}, totals.kinds[kind])
+    for outcome in OUTCOMES:
+        yield Row(f.ITERATIONS, {"outcome": outcome}, totals.outcomes.get(outcome, 0))
+    durations = Histogram(DURATION_BUCKETS_S, totals.duration_counts, totals.duration_sum_s)
+    yield Row(f.ITERATION_DURATION, {}, durations)
+
+
+def _costs(costs: Costs) -> Iterator[Row]:
+    for model in sorted(costs.tokens):
+        for kind, count in costs.tokens[model].items():
+            yield Row(f.TOKENS, {"model": model, "kind": kind}, count)
+    for model, cost in costs.by_model_usd.items():
+        yield Row(f.MODEL_COST, {"model": model}, cost)
+
+
+def _small_files(facts: Facts) -> Iterator[Row]:
+    tracking, budget = facts.tracking.value, facts.budget.value
+    if tracking is not None:
+        yield from _known(f.TRACKED_COST, tracking.total_cost_usd)
+    if budget is not None:
+        yield from _known(f.BUDGET_LIMIT, budget.limit_usd)
+        yield from _known(f.BUDGET_USED, budget.used_usd)
+        yield from _known(f.BUDGET_EXCEEDED, budget.is_exceeded)
+    if tracking is not None:
+        yield from _known(f.CONTEXT_WINDOW, tracking.window_ratio)
+        yield from _known(f.COMPACTIONS, tracking.compactions)
+    for queue in OTHER_QUEUES:
+        yield from _known(f.QUEUE_TASKS, facts.queues[queue].value, queue=queue)
+
+
+def _state_extras(facts: Facts) -> Iterator[Row]:
+    state = facts.state.value
+    if state is None:
+        return
+    gates: dict[str, str] = {}
+    for gate in sorted(state.quality_gates)[:MAX_GATES]:
+        # Two spellings that become one label must not become two samples.
+        gates.setdefault(label_value(gate), state.quality_gates[gate])
+    for name, status in gates.items():
+        yield Row(f.QUALITY_GATE, {"gate": name, "status": status if status in GATE_STATUSES else OTHER}, 1)
+    for vote, count in state.council_votes.items():
+        yield Row(f.COUNCIL_VOTES, {"vote": vote}, count)
+
+
+def _receipts(receipts: tuple[Receipt, ...]) -> Iterator[Row]:
+    for verdict in VERDICTS:
+        yield Row(f.RECEIPTS, {"verdict": verdict}, sum(r.verdict == verdict for r in receipts))
+    for kind in PROVENANCES:
+        yield Row(f.RECEIPT_PROVENANCE, {"kind": kind}, sum(kind in r.provenances for r in receipts))
