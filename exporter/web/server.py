@@ -1,0 +1,172 @@
+"""Runs the app on a listening socket until SIGTERM or SIGINT: uvicorn's server with our guard in it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, cast
+
+import uvicorn
+
+from exporter.web.asgi import App
+from exporter.web.connections import Limits
+from exporter.web.guard import Guard
+from exporter.web.listen import Listener
+from exporter.web.protocol import GuardedProtocol
+from exporter.web.stats import WebStats
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_LOG_EVERY_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+def serve(
+    app: App,
+    listener: Listener,
+    *,
+    limits: Limits | None = None,
+    on_started: Callable[[Callable[[], None]], None] | None = None,
+    on_stopping: Callable[[], None] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then return normally within `limits.stop_s` and a bit.
+
+    On the way out idle connections are closed at once, requests in flight are answered, and what is left
+    after `limits.stop_s`, or at a second signal, is cut. `on_started` is called on the event loop as soon as
+    requests are answered, with a function that stops the server from any thread; `on_stopping` when stopping
+    begins. Neither may block. Signals are handled only when this runs in the main thread. Counts are in
+    `app.stats`.
+    """
+    asyncio.run(_serve(app, listener.sock, limits or Limits(), on_started, on_stopping))
+
+
+async def _serve(
+    app: App,
+    sock: socket.socket,
+    limits: Limits,
+    on_started: Callable[[Callable[[], None]], None] | None,
+    on_stopping: Callable[[], None] | None,
+) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_LoopErrors(app.stats, loop.time).handle)
+    guard = Guard(limits, app.stats)
+    config = uvicorn.Config(
+        cast("Any", app),
+        http=cast("Any", partial(GuardedProtocol, guard=guard)),
+        interface="asgi3",
+        loop="none",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level=logging.CRITICAL + 1,  # what matters of uvicorn's log is counted or logged by us
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        backlog=limits.accept_batch,
+        h11_max_incomplete_event_size=limits.header_bytes,
+    )
+    try:
+        await _Server(config, guard, on_started, on_stopping).serve([sock])
+    finally:
+        app.close()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server without its ten ticks a second, its re-raised signals and its polling shutdown."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        guard: Guard,
+        on_started: Callable[[Callable[[], None]], None] | None,
+        on_stopping: Callable[[], None] | None,
+    ) -> None:
+        super().__init__(config)
+        self._guard = guard
+        self._on_started = on_started
+        self._on_stopping = on_stopping
+        self._stop = asyncio.Event()
+        self._stop_at_once = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at the first signal, at once at the second."""
+        loop = asyncio.get_running_loop()
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept, in small batches; the kernel's queue is made long again afterwards."""
+        await super().startup(sockets)
+        for sock in sockets or ():
+            sock.listen(self._guard.limits.accept_queue)
+        if self._on_started is not None:
+            loop = asyncio.get_running_loop()
+            self._on_started(lambda: _stop_from_any_thread(loop, self._stop))
+
+    async def main_loop(self) -> None:
+        """Wait for the signal."""
+        await self._stop.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, then let the guard see everybody out."""
+        if self._on_stopping is not None:
+            self._on_stopping()
+        for server in self.servers:
+            server.close()
+        for sock in sockets or ():
+            sock.close()
+        cut = await self._guard.stop(at_once=self._stop_at_once)
+        if cut:
+            _log.warning("connections cut at shutdown count=%d consequence=%r", cut, "their answers are lost")
+        await asyncio.sleep(0)  # the loop closes the sockets one turn later
+
+    def _on_signal(self, number: int) -> None:
+        if self._stop.is_set():
+            self._stop_at_once.set()
+        else:
+            _log.info("stopping signal=%s", signal.Signals(number).name)
+        self._stop.set()
+
+
+def _stop_from_any_thread(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    with suppress(RuntimeError):  # the loop is closed: it has stopped already
+        loop.call_soon_threadsafe(stop.set)
+
+
+class _LoopErrors:
+    """The boundary around the event loop's own callbacks: counts, and logs at most once a minute."""
+
+    def __init__(self, stats: WebStats, clock_s: Callable[[], float]) -> None:
+        self._stats = stats
+        self._clock_s = clock_s
+        self._logged_s: float | None = None
+
+    def handle(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self._stats.loop_errors += 1
+        now_s = self._clock_s()
+        if self._logged_s is not None and now_s - self._logged_s < _LOG_EVERY_S:
+            return
+        self._logged_s = now_s
+        _log.error(
+            "event loop error=%r exception=%r count=%d consequence=%r",
+            context.get("message"),
+            context.get("exception"),
+            self._stats.loop_errors,
+            "one connection may have been closed, or none accepted for a second",
+        )
