@@ -47,14 +47,14 @@ soak: $(DEV)
 image-cache:
 	integration/images/make binaries
 
-# hatchling stands in the runtime lock because it builds the editable install there, with no download of its own.
+# The build backend stands in both lock files: it makes the editable install there, with no download of its own.
+LOCK = printf '%s\n' hatchling editables | $(BIN)/uv pip compile --quiet --universal --generate-hashes \
+  --python-version 3.11 --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -
 lock: export UV_CUSTOM_COMPILE_COMMAND := make lock
 lock: $(BIN)/pip
 	$(PIP) uv
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 $(if $(UPGRADE),--upgrade) \
-	  --extra dev pyproject.toml --output-file requirements-dev.lock
-	echo hatchling | $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate \
-	  $(if $(UPGRADE),--upgrade) --constraints requirements-dev.lock pyproject.toml - --output-file requirements.lock
+	$(LOCK) --output-file requirements-dev.lock --extra dev
+	$(LOCK) --output-file requirements.lock --constraints requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
