@@ -78,6 +78,11 @@ class GrowingFile:
         self._reported: Reason | None = None
 
     @property
+    def was_there(self) -> bool:
+        """Whether there has ever been a file to read."""
+        return self._open is not None
+
+    @property
     def mtime_s(self) -> float | None:
         """The mtime of what was last read, in Unix seconds; None before the first reading."""
         if self._open is None or self._open.seen is None:

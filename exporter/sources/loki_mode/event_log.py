@@ -22,10 +22,14 @@ SLICE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class EventLogReading:
-    """`totals` is None while they are unknown; `mtime_s` is that of what was read."""
+    """`totals` is None while they are unknown; `mtime_s` is that of what was read.
+
+    `was_there`: there has ever been a log; without one the totals are zeros.
+    """
 
     totals: EventTotals | None
     unread_bytes: int
+    was_there: bool
     mtime_s: float | None = None
     problem: Refused | None = None
 
@@ -56,6 +60,7 @@ class EventLog:
             return EventLogReading(
                 self._totals if is_known else None,
                 progress.unread_bytes,
+                self._file.was_there,
                 self._file.mtime_s,
                 progress.problem,
             )

@@ -87,7 +87,7 @@ def parse_tracking(text: bytes) -> Tracking:
     percent = as_number(current.get("context_window_pct"))
     return Tracking(
         as_number(totals.get("total_cost_usd")),
-        None if percent is None else percent / 100,
+        None if percent is None else round(percent / 100, 6),
         as_count(totals.get("compaction_count")),
     )
 

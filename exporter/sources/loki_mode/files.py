@@ -103,7 +103,8 @@ class ProjectFiles:
     def _read(self, tree: Tree, now_s: float) -> Facts:
         # Pids before events: a session that ends between the two is seen alive without its end, which the next
         # scrape mends; the other way round a live one could be seen with the end of its predecessor.
-        pid_files = tuple(self._pid_files(tree, now_s))
+        pid_problems: list[Refused] = []
+        pid_files = tuple(self._pid_files(tree, now_s, pid_problems))
         session = self._session.read(tree, now_s)
         documents: dict[str, Reading[Any]] = {
             "dashboard-state.json": (state := self._state.read(tree, now_s)),
@@ -139,6 +140,7 @@ class ProjectFiles:
             is_pause_file=tree.exists("PAUSE"),
             mtimes_s=_mtimes(documents, records, events),
             problems=(
+                *pid_problems,
                 *(reading.problem for reading in documents.values() if reading.problem is not None),
                 *records.problems,
                 *results.problems,
@@ -150,7 +152,7 @@ class ProjectFiles:
     def _document(self, path: str, parse: Any) -> Document[Any]:
         return Document(path, parse, keep_s=self._keep_s, limit_bytes=DOCUMENT_LIMIT_BYTES)
 
-    def _pid_files(self, tree: Tree, now_s: float) -> Iterator[PidFile]:
+    def _pid_files(self, tree: Tree, now_s: float, problems: list[Refused]) -> Iterator[PidFile]:
         """Yield the project's pid file and those of its sessions (v6.4 on), as far as they exist."""
         names = tree.names("sessions", MAX_SESSIONS)
         sessions = [] if isinstance(names, Refused) else sorted(names)
@@ -163,6 +165,8 @@ class ProjectFiles:
                     path, lists.parse_pid, keep_s=self._keep_s, limit_bytes=PID_LIMIT_BYTES
                 )
             reading = self._pids[path].read(tree, now_s)
+            if reading.problem is not None:
+                problems.append(reading.problem)
             if reading.exists:
                 yield self._pid_file(tree, path, reading, now_s)
 

@@ -106,7 +106,7 @@ def rows(facts: Facts, derived: Derived) -> Iterator[Row]:
         yield Row(f.EVENTS, {}, facts.events.totals.events)
     yield from _known(f.UPTIME, session.uptime_s)
     yield from _session_info(facts)
-    if facts.events.totals is not None:
+    if facts.events.totals is not None and facts.events.was_there:
         yield from _events(facts.events.totals)
     yield from _costs(derived.costs)
     yield from _small_files(facts)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from exporter.document import Standing
 from exporter.pricing import PriceTable, built_in_prices
 from exporter.process import PidProbe, pids_are_visible, probe_pid
-from exporter.source import Family, Labels, SourceReading
+from exporter.source import Family, Labels, Row, SourceReading
 from exporter.sources.loki_mode import families
 from exporter.sources.loki_mode.cost import Costs, add_up
 from exporter.sources.loki_mode.files import Facts, ProjectFiles
@@ -37,23 +37,36 @@ class Settings:
 
 
 class LokiModeProject:
-    """The `.loki/` directory at `root`, with `labels` that tell it from others (none for a single one)."""
+    """The `.loki/` directory at `root`.
+
+    `name_it` answers the labels that tell it from others (none for a single one) from the name that its state
+    file states, if any; it is asked once, at the first reading.
+    """
 
     name = "loki-mode"
     families: Sequence[Family] = families.ALL
 
-    def __init__(self, root: str, labels: Labels, settings: Settings) -> None:
+    def __init__(self, root: str, name_it: Callable[[str | None], Labels], settings: Settings) -> None:
         self.root = root
-        self.labels = labels
+        self._name_it = name_it
+        self._labels: Labels | None = None
         self._settings = settings
         self._files = ProjectFiles(root, pid_probe=settings.pid_probe, keep_s=settings.keep_s)
         self._agents = _AgentMemory(settings.keep_s)
         self._costs: tuple[PriceTable, Costs] | None = None
         self._bad_limit: str | None = None
 
+    @property
+    def labels(self) -> Labels:
+        """The labels of every row; none before the first reading."""
+        return self._labels or {}
+
     def read(self, now_s: float) -> SourceReading:
         """Return the project's numbers; down only when the directory itself cannot be read."""
         facts = self._files.read(now_s)
+        if self._labels is None:
+            state = None if isinstance(facts, Refused) else facts.state.value
+            self._labels = self._name_it(state.project if state is not None else None)
         if isinstance(facts, Refused):
             return SourceReading(is_up=False, down_reason=facts.detail, problems=(facts,))
         settings = self._settings
@@ -69,7 +82,7 @@ class LokiModeProject:
         limit, problems = self._limit(session)
         derived = Derived(session, costs, self._agents.counts(facts, session, now_s), limit)
         return SourceReading(
-            rows=tuple(rows(facts, derived)),
+            rows=self._labelled(rows(facts, derived)),
             mtimes_s=facts.mtimes_s,
             problems=(*facts.problems, *problems),
             lines_rejected=self._files.events.lines_rejected,
@@ -85,6 +98,12 @@ class LokiModeProject:
     def close(self) -> None:
         """Give back descriptors."""
         self._files.events.close()
+
+    def _labelled(self, found: Iterable[Row]) -> tuple[Row, ...]:
+        labels = self.labels
+        if not labels:
+            return tuple(found)
+        return tuple(replace(row, labels={**labels, **row.labels}) for row in found)
 
     def _add_up(self, facts: Facts) -> Costs:
         """Add the records up again only when a record or a price changed."""

@@ -232,7 +232,7 @@ def _uptime_s(
     if evidence.marks is None:
         return None
     began_s = _began_s(evidence, evidence.marks, live, since_s)
-    return None if began_s is None else max(0.0, evidence.now_s - began_s)
+    return None if began_s is None else round(max(0.0, evidence.now_s - began_s), 3)
 
 
 def _began_s(

@@ -1,0 +1,172 @@
+"""The Prometheus collector: reads every source once per scrape, behind one guard.
+
+Scrapes that come at once, or within the cache window, share one reading. A source that fails costs its own
+numbers and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from exporter.exposition import metrics_of
+from exporter.logs import RepeatLimiter, log_event
+from exporter.selfmetrics import SourceAccount, self_rows
+from exporter.source import Row, Source, SourceReading
+from exporter.tree import Reason, Refused
+
+_log = logging.getLogger("exporter")
+
+SourceProvider = Callable[[float], Sequence[Source]]
+"""Answers which sources there are now (Unix seconds); the same objects as long as they are the same."""
+
+
+class SourceCollector(Collector):
+    """Collects all sources of a provider.
+
+    `clock` gives Unix seconds, `monotonic` seconds for the cache window. Safe for concurrent scrapes.
+    """
+
+    def __init__(
+        self,
+        provider: SourceProvider,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        cache_s: float = 2.0,
+        limiter: RepeatLimiter | None = None,
+    ) -> None:
+        self._provider = provider
+        self._clock = clock
+        self._monotonic = monotonic
+        self._cache_s = cache_s
+        self._limiter = limiter if limiter is not None else RepeatLimiter()
+        self._lock = threading.Lock()
+        self._accounts: dict[int, SourceAccount] = {}
+        self._page: list[Metric] = []
+        self._page_at_s: float | None = None
+        self._readings = 0
+        self._catch_up = _CatchUp()
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: registering must not read any file."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics of a reading that is at most `cache_s` old."""
+        arrived_s = self._monotonic()
+        with self._lock:
+            # A reading that ended after we arrived is as good as our own.
+            if self._page_at_s is None or self._page_at_s < arrived_s - self._cache_s:
+                self._page = self._read()
+                self._page_at_s = self._monotonic()
+            return self._page
+
+    def accounts(self) -> Sequence[SourceAccount]:
+        """Return how each source stood at the last reading."""
+        with self._lock:
+            return tuple(self._accounts.values())
+
+    def read_to_the_end(self) -> None:
+        """Read whatever history is left, in this thread; for one-shot use."""
+        for source in self._provider(self._clock()):
+            while source.catch_up():
+                pass
+
+    def close(self) -> None:
+        """Stop reading and give back descriptors."""
+        self._catch_up.stop()
+        with self._lock:
+            for account in self._accounts.values():
+                account.source.close()
+            self._accounts.clear()
+
+    def _read(self) -> list[Metric]:
+        began_s = self._monotonic()
+        now_s = self._clock()
+        sources = self._provider(now_s)
+        self._forget_all_but(sources)
+        rows: list[Row] = []
+        for source in sources:
+            rows.extend(self._read_source(source, now_s).rows)
+        self._readings += 1
+        accounts = list(self._accounts.values())
+        self._catch_up.want([a.source for a in accounts if a.reading.unread_bytes])
+        duration_s = self._monotonic() - began_s
+        families = dict.fromkeys(family for source in sources for family in source.families)
+        return metrics_of(rows, list(families)) + metrics_of(self_rows(accounts, self._readings, duration_s))
+
+    def _read_source(self, source: Source, now_s: float) -> SourceReading:
+        """Read one source: the one place where its failures are caught, counted, timed and logged."""
+        account = self._accounts.setdefault(id(source), SourceAccount(source))
+        began_s = self._monotonic()
+        try:
+            reading = source.read(now_s)
+        except Exception as error:  # the boundary: a bug in one source must not cost the page
+            _log.exception("source failed", extra={"fields": {"source": source.name, **source.labels}})
+            problem = Refused(Reason.INTERNAL, f"{type(error).__name__}: see the log")
+            reading = SourceReading(is_up=False, down_reason=problem.detail, problems=(problem,))
+        account.take(reading, self._monotonic() - began_s)
+        for problem in reading.problems:
+            self._report(source, problem, is_down=not reading.is_up)
+        return reading
+
+    def _report(self, source: Source, problem: Refused, *, is_down: bool) -> None:
+        held_back = self._limiter.admit((id(source), problem.reason, problem.detail))
+        if held_back is None:
+            return
+        log_event(
+            _log,
+            logging.WARNING,
+            "source is down" if is_down else "file not read",
+            source=source.name,
+            **source.labels,
+            reason=problem.reason.value,
+            detail=problem.detail,
+            consequence="its numbers are absent" if is_down else "its last good value stands, or it is absent",
+            **({"repeats": held_back} if held_back else {}),
+        )
+
+    def _forget_all_but(self, sources: Sequence[Source]) -> None:
+        kept = {id(source) for source in sources}
+        for gone in [key for key in self._accounts if key not in kept]:
+            self._accounts.pop(gone).source.close()
+
+
+class _CatchUp:
+    """Reads long histories in a thread of its own, slice by slice, until none is left."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._is_stopped = False
+
+    def want(self, sources: Sequence[Source]) -> None:
+        """Have the sources read on; does nothing while that is already going on."""
+        with self._lock:
+            if sources and not self._is_stopped and (self._thread is None or not self._thread.is_alive()):
+                self._thread = threading.Thread(
+                    target=self._run, args=(list(sources),), name="catch-up", daemon=True
+                )
+                self._thread.start()
+
+    def stop(self) -> None:
+        """End after the slice at hand."""
+        with self._lock:
+            self._is_stopped = True
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _run(self, sources: list[Source]) -> None:
+        for source in sources:
+            try:
+                while not self._is_stopped and source.catch_up():
+                    time.sleep(0)  # let a waiting scrape go first
+            except Exception:  # the same boundary as a scrape's: the next scrape counts what it meets
+                _log.exception("catching up failed", extra={"fields": {"source": source.name}})

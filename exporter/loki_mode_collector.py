@@ -1,0 +1,32 @@
+"""The collector for people who embed it in a program of their own."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from exporter.collector import SourceCollector
+from exporter.process import PidProbe, probe_pid
+from exporter.sources.loki_mode import Settings, single_project
+
+
+class LokiModeCollector(SourceCollector):
+    """Collects one project's `.loki/` directory: `REGISTRY.register(LokiModeCollector(".loki"))`.
+
+    `clock` gives Unix seconds. `environ` stands in for the runner's environment where that may not be read.
+    `pid_probe` answers for a pid: a `Process`, or plain True or False.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        clock: Callable[[], float] = time.time,
+        environ: Mapping[str, str] | None = None,
+        pid_probe: PidProbe = probe_pid,
+        cache_s: float = 2.0,
+    ) -> None:
+        settings = Settings(environ=os.environ if environ is None else environ, pid_probe=pid_probe)
+        super().__init__(single_project(str(Path(path)), settings), clock=clock, cache_s=cache_s)

@@ -1,0 +1,6 @@
+"""Loki Mode, an agent runner (not the log store): its `.loki/` flat files become the `loki_*` metrics."""
+
+from exporter.sources.loki_mode.project import LokiModeProject, Settings
+from exporter.sources.loki_mode.projects import LokiModeProjects, single_project
+
+__all__ = ["LokiModeProject", "LokiModeProjects", "Settings", "single_project"]
