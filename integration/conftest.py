@@ -52,7 +52,8 @@ def missing(image: str | None = None) -> str | None:
 
 def missing_for(item: pytest.Item) -> str | None:
     """Say what this machine lacks for this test, or None."""
-    wanted = [image for name, image in IMAGE_OF_FIXTURE.items() if name in getattr(item, "fixturenames", ())]
+    used = {name.removeprefix("module_") for name in getattr(item, "fixturenames", ())}
+    wanted = [image for name, image in IMAGE_OF_FIXTURE.items() if name in used]
     return missing() or next(filter(None, map(missing, wanted)), None)
 
 
@@ -89,9 +90,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"{len(left_out)} integration tests were left out: {reason}", yellow=True)
 
 
-@pytest.fixture
-def prometheus() -> Iterator[Callable[..., Prometheus]]:
-    """Return `containers.start_prometheus`; what it starts is removed after the test."""
+def _prometheus() -> Iterator[Callable[..., Prometheus]]:
+    """Return `containers.start_prometheus`; what it starts is removed afterwards."""
     with contextlib.ExitStack() as stack:
 
         def start(*args: Any, **kwargs: Any) -> Prometheus:
@@ -102,9 +102,8 @@ def prometheus() -> Iterator[Callable[..., Prometheus]]:
         yield start
 
 
-@pytest.fixture
-def loki() -> Iterator[Callable[..., Loki]]:
-    """Return `containers.start_loki`; what it starts is removed after the test."""
+def _loki() -> Iterator[Callable[..., Loki]]:
+    """Return `containers.start_loki`; what it starts is removed afterwards."""
     with contextlib.ExitStack() as stack:
 
         def start(**kwargs: Any) -> Loki:
@@ -126,9 +125,9 @@ class Served:
     process: subprocess.Popen[bytes]
 
 
-@pytest.fixture
-def exporter(tmp_path: pathlib.Path) -> Iterator[Callable[..., Served]]:
-    """Return a function that runs `tallyship-exporter serve ARGUMENTS` until the test is over."""
+def _exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
+    """Return a function that runs `tallyship-exporter serve ARGUMENTS` until all is over."""
+    tmp_path = tmp_path_factory.mktemp("exporter")
     with contextlib.ExitStack() as stack:
 
         def serve(*arguments: str, env: dict[str, str] | None = None) -> Served:
@@ -160,6 +159,15 @@ def exporter(tmp_path: pathlib.Path) -> Iterator[Callable[..., Served]]:
             return Served(url, f"{containers.HOST}:{port}", process)
 
         yield serve
+
+
+# Each for one test, and once more for a module whose tests share what is slow to start.
+prometheus = pytest.fixture(_prometheus)
+module_prometheus = pytest.fixture(_prometheus, scope="module")
+loki = pytest.fixture(_loki)
+module_loki = pytest.fixture(_loki, scope="module")
+exporter = pytest.fixture(_exporter)
+module_exporter = pytest.fixture(_exporter, scope="module")
 
 
 def _ready(process: subprocess.Popen[bytes], url: str) -> bool:
