@@ -68,9 +68,8 @@ class SourceCollector(Collector):
             return self._page
 
     def accounts(self) -> Sequence[SourceAccount]:
-        """Return how each source stood at the last reading."""
-        with self._lock:
-            return tuple(self._accounts.values())
+        """Return how each source stood at the last reading; waits for none that is going on."""
+        return tuple(self._accounts.copy().values())
 
     def read_to_the_end(self) -> None:
         """Read whatever history is left, in this thread; for one-shot use."""
@@ -107,7 +106,7 @@ class SourceCollector(Collector):
         began_s = self._monotonic()
         try:
             reading = source.read(now_s)
-        except Exception as error:  # the boundary: a bug in one source must not cost the page
+        except Exception as error:  # noqa: BLE001 (the boundary: a bug in one source must not cost the page)
             _log.exception("source failed", extra={"fields": {"source": source.name, **source.labels}})
             problem = Refused(Reason.INTERNAL, f"{type(error).__name__}: see the log")
             reading = SourceReading(is_up=False, down_reason=problem.detail, problems=(problem,))
@@ -128,7 +127,9 @@ class SourceCollector(Collector):
             **source.labels,
             reason=problem.reason.value,
             detail=problem.detail,
-            consequence="its numbers are absent" if is_down else "its last good value stands, or it is absent",
+            consequence="its numbers are absent"
+            if is_down
+            else "its last good value stands, or it is absent",
             **({"repeats": held_back} if held_back else {}),
         )
 
@@ -168,5 +169,5 @@ class _CatchUp:
             try:
                 while not self._is_stopped and source.catch_up():
                     time.sleep(0)  # let a waiting scrape go first
-            except Exception:  # the same boundary as a scrape's: the next scrape counts what it meets
+            except Exception:  # noqa: BLE001 (a scrape's boundary, too: the next one counts what it meets)
                 _log.exception("catching up failed", extra={"fields": {"source": source.name}})

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from prometheus_client.core import Metric
-from prometheus_client.utils import floatToGoString
 
 from exporter.source import Family, Histogram, Kind, Row
 
@@ -36,7 +35,7 @@ def _metric(family: Family, rows: list[Row]) -> Metric:
 
 
 def _add_histogram(metric: Metric, row: Row, histogram: Histogram) -> None:
-    bounds = [*(floatToGoString(bound) for bound in histogram.bounds), "+Inf"]
+    bounds = [*(str(float(bound)) for bound in histogram.bounds), "+Inf"]
     for bound, count in zip(bounds, accumulate(histogram.counts), strict=True):
         metric.add_sample(f"{metric.name}_bucket", {**row.labels, "le": bound}, float(count))
     metric.add_sample(f"{metric.name}_count", dict(row.labels), float(sum(histogram.counts)))

@@ -237,4 +237,3 @@ def _skip(current: _Open, sink: LineSink, block: bytes) -> None:
 
 BLANKS = b" \t\r\n\x0b\x0c\x00"
 """What a blank line may consist of. NULs are what a power cut leaves of a write: no line, no harm."""
-

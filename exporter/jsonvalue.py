@@ -23,8 +23,8 @@ class TornJsonError(ValueError):
 def parse_json(text: bytes) -> Any:
     """Return the value of a JSON text; raises `TornJsonError` for anything else.
 
-    Tolerant where writers are: bytes that are no UTF-8 become U+FFFD, and `NaN` and `Infinity`, which Python's
-    writer emits, are read (and are then no usable numbers).
+    Tolerant where writers are: bytes that are no UTF-8 become U+FFFD, and `NaN` and `Infinity`, which
+    Python's writer emits, are read (and are then no usable numbers).
     """
     try:
         return _FAST.decode(text)

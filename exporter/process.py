@@ -16,14 +16,14 @@ _ENVIRON_LIMIT_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A live process. `started_s`: Unix seconds, None where unknown. `environ`: None where it may not be read."""
+    """A live process: its start in Unix seconds and its environment, None where they may not be known."""
 
     started_s: float | None = None
     environ: Callable[[], Mapping[str, str] | None] = field(default=lambda: None)
 
 
 PidProbe = Callable[[int], Process | bool | None]
-"""Answers what lives under a pid: a `Process`, plain True where nothing more is known, None or False if none."""
+"""Answers what lives under a pid: a `Process`, True where nothing more is known, None or False if none."""
 
 
 def probe_pid(pid: int) -> Process | None:
@@ -59,7 +59,7 @@ def pids_are_visible() -> bool:
 
 
 def _from_stat(pid: int, stat: bytes, now_s: float, uptime_s: float) -> Process | None:
-    # The command's name stands in parentheses and may hold anything, so fields are counted after the last one.
+    # The command's name stands in parentheses and may hold anything: fields are counted after the last one.
     fields = stat[stat.rindex(b")") + 2 :].split()
     if fields[0] in {b"Z", b"X"}:
         return None

@@ -45,7 +45,7 @@ class _Entry(Generic[T]):
 
 @dataclass(slots=True)
 class RecordFolder(Generic[T]):
-    """The files `prefix*suffix` in the folder at `path` of a tree, parsed by `parse` (raising `TornJsonError`).
+    """The files `prefix*suffix` in the folder at `path` of a tree; `parse` raises `TornJsonError`.
 
     A torn record keeps its last good value for `keep_s` seconds. Not thread-safe.
     """

@@ -173,7 +173,7 @@ class Tree:
             self._real_root = os.path.realpath(self.root)
         real = os.path.realpath(os.path.join(self.root, path))  # noqa: PTH118 (hot path, plain strings)
         inside = real.removeprefix(self._real_root.rstrip("/") + "/")
-        if inside == real or inside == path or os.path.islink(real):  # noqa: PTH114 (as above)
+        if inside in {real, path} or os.path.islink(real):  # noqa: PTH114 (as above)
             return Refused(Reason.SYMLINK, f"{path} is a symlink that leads out of the tree")
         return inside
 

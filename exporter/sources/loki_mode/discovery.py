@@ -38,11 +38,11 @@ def is_pattern(path: str) -> bool:
 
 
 def find(wanted: Wanted) -> list[str]:
-    """Return the directories to read, plain ones also while they do not exist, sorted, at most a bounded lot."""
+    """Return the directories to read, at most `MAX_PROJECTS`; plain ones also while they do not exist."""
     found: dict[str, None] = {}
     for pattern in wanted.patterns:
         if is_pattern(pattern):
-            matches = glob.iglob(str(Path(pattern).expanduser()), recursive=True)
+            matches = glob.iglob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207 (absolute patterns)
             found.update(dict.fromkeys(sorted(m for m in matches if Path(m).is_dir())))
         else:
             found[str(Path(pattern).expanduser())] = None

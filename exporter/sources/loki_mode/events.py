@@ -79,7 +79,9 @@ class EventTally(LineSink):
             dict(self.outcomes),
             tuple(self.duration_counts),
             self.duration_sum_s,
-            SessionMarks(as_time(self._started_at), self._ended, self._iteration, as_time(self._iteration_at)),
+            SessionMarks(
+                as_time(self._started_at), self._ended, self._iteration, as_time(self._iteration_at)
+            ),
         )
 
     def lines(self, block: bytes) -> None:
@@ -181,8 +183,8 @@ _TYPE = attrgetter("type")
 def _decode_block(block: bytes) -> list[_Record] | None:
     """Return the records of a block whose every line begins like an object, when there is one a line.
 
-    Only adversaries can make an object that spans lines and a line of two objects cancel out here, and they
-    gain nothing but kinds where `rejected` would stand: the number of events is that of the lines in any case.
+    Only adversaries can make an object that spans lines and a line of two objects cancel out here, and
+    they gain nothing but kinds where `rejected` would stand: the number of events is that of the lines.
     """
     count = block.count(b"\n")
     # A long needle is searched several times faster than a short one, and nearly every line begins with it.

@@ -101,8 +101,8 @@ class ProjectFiles:
             return self.events.catch_up(tree)
 
     def _read(self, tree: Tree, now_s: float) -> Facts:
-        # Pids before events: a session that ends between the two is seen alive without its end, which the next
-        # scrape mends; the other way round a live one could be seen with the end of its predecessor.
+        # Pids before events: a session that ends between the two is seen alive, which the next scrape
+        # mends; the other way round a live one could be seen with the end of its predecessor.
         pid_problems: list[Refused] = []
         pid_files = tuple(self._pid_files(tree, now_s, pid_problems))
         session = self._session.read(tree, now_s)

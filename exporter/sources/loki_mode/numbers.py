@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from exporter.document import Standing
+from exporter.source import Family, Histogram, Row
 from exporter.sources.loki_mode import families as f
 from exporter.sources.loki_mode.cost import Costs
 from exporter.sources.loki_mode.events import DURATION_BUCKETS_S, OUTCOMES, EventTotals
@@ -14,7 +15,6 @@ from exporter.sources.loki_mode.extras import PROVENANCES, VERDICTS, Receipt
 from exporter.sources.loki_mode.files import Facts
 from exporter.sources.loki_mode.lists import AgentCounts, count_agents
 from exporter.sources.loki_mode.session import Evidence, Session, SessionFile, StateFile, Status
-from exporter.source import Family, Histogram, Row
 from shared.models import OTHER, label_value
 
 DEFAULT_MAX_ITERATIONS = 1000

@@ -118,7 +118,7 @@ class LokiModeProject:
         return costs
 
     def _limit(self, session: Session) -> tuple[int | None, tuple[Refused, ...]]:
-        """Return LOKI_MAX_ITERATIONS, the runner's own before ours; one warning for each nonsensical value."""
+        """Return LOKI_MAX_ITERATIONS, the runner's own before ours; one warning for each bad value."""
         process = session.live.process if session.live is not None else None
         limit = max_iterations((process.environ() if process is not None else None, self._settings.environ))
         if isinstance(limit, int):

@@ -111,7 +111,9 @@ def judge(evidence: Evidence) -> Session:
     since_s = live.written_s if live is not None else None
     if since_s is not None and since_s > evidence.now_s:
         since_s = None  # a pid file from the future was copied or touched; its time tells nothing
-    return Session(status, _iteration(evidence, live, since_s), _uptime_s(evidence, status, live, since_s), live)
+    return Session(
+        status, _iteration(evidence, live, since_s), _uptime_s(evidence, status, live, since_s), live
+    )
 
 
 def is_alive(written_s: float | None, process: Process | None) -> bool:

@@ -28,7 +28,7 @@ _DEMO_TASK_KEYS = {"pending": "pending_tasks", "completed": "completed_tasks", "
 class State:
     """What the state file tells; None (or a missing key) where it tells nothing.
 
-    `tasks`: number by status. `agents`: the list as it stands, or `agent_counts` (active, total) in demo mode.
+    `tasks`: number by status. `agents`: the list as it stands; `agent_counts` (active, total) in demo mode.
     """
 
     mode: str | None = None
@@ -70,7 +70,7 @@ _DECODER = msgspec.json.Decoder(_Raw)
 
 
 def parse_state(text: bytes) -> State:
-    """Return the state; raises `TornJsonError` when the text is no JSON, `ShapeError` when it is no object."""
+    """Return the state; raises `TornJsonError` for text that is no JSON, `ShapeError` for no object."""
     raw = _decode(text)
     active, total = as_count(raw.running_agents), as_count(raw.total_agents)
     return State(

@@ -1,0 +1,202 @@
+"""The command line: reads flags, hands over to the parts, and turns their answers into lines and exit codes.
+
+Imports are made where they are needed: a `print` has no use for a web server, nor a healthcheck for a parser.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+
+from exporter.config import Config, ConfigError, load_config
+from exporter.selfmetrics import package_version
+
+EXIT_DOWN = 1
+EXIT_USAGE = 2
+
+_SETTINGS = (
+    click.option(
+        "--loki-dir",
+        multiple=True,
+        metavar="DIR",
+        help="A project's .loki directory, or a quoted glob of them; repeatable. [$LOKI_DIR, else ./.loki]",
+    ),
+    click.option(
+        "--registry",
+        is_flag=False,
+        flag_value="~/.loki/dashboard/projects.json",
+        metavar="[FILE]",
+        help="Read the projects that Loki Mode registered. [without FILE: ~/.loki/dashboard/projects.json]",
+    ),
+    click.option(
+        "--pricing", metavar="FILE", help="Prices by model, TOML or JSON; they override all others."
+    ),
+    click.option(
+        "--state-max-age-seconds",
+        metavar="SECONDS",
+        help="Without a pid file, a state older than this means stopped. [30]",
+    ),
+    click.option(
+        "--keep-seconds", metavar="SECONDS", help="How long a torn file keeps its last good value. [60]"
+    ),
+    click.option(
+        "--pids",
+        metavar="auto|visible|hidden",
+        help="Whether the agents' pids can be seen from here; auto: not from within a container. [auto]",
+    ),
+    click.option("--config", metavar="FILE", help="Settings in TOML; flags and environment go before."),
+    click.option("--log-format", metavar="logfmt|json", help="Form of the log lines on stderr. [logfmt]"),
+)
+
+_WEB_SETTINGS = (
+    click.option(
+        "--web.listen-address",
+        "listen_address",
+        metavar="HOST:PORT",
+        help="Where to answer. [127.0.0.1:57374, the port also from $LOKI_METRICS_PORT]",
+    ),
+    click.option(
+        "--web.telemetry-path",
+        "telemetry_path",
+        metavar="PATH",
+        help="Where the metrics are. [/metrics, $LOKI_METRICS_PATH]",
+    ),
+    click.option(
+        "--cache-seconds", metavar="SECONDS", help="Scrapes within this time share one reading. [2]"
+    ),
+)
+
+
+def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_version(), prog_name="tallyship-exporter")
+def main() -> None:
+    """Export what AI agents leave in their flat files as Prometheus metrics."""
+
+
+@main.command()
+@_with(*_SETTINGS, *_WEB_SETTINGS)
+def serve(**flags: Any) -> None:
+    """Answer scrapes over HTTP until SIGTERM."""
+    config = _config_or_exit(flags)
+    if not config.is_enabled:
+        click.echo("LOKI_METRICS_ENABLED=false: metrics are switched off, nothing to do", err=True)
+        return
+    from exporter.serving import serve as run  # noqa: PLC0415 (see the module's docstring)
+
+    failure = run(config)
+    if failure is not None:
+        _exit(failure, EXIT_USAGE)
+
+
+@main.command("print")
+@_with(*_SETTINGS)
+def print_(**flags: Any) -> None:
+    """Write the metrics to stdout once; exit 1 if a source was down."""
+    from exporter.once import print_metrics  # noqa: PLC0415
+
+    config = _config_or_exit(flags)
+    down = print_metrics(config, sys.stdout.buffer)
+    for line in down:
+        click.echo(f"tallyship-exporter: {line}", err=True)
+    if down:
+        sys.exit(EXIT_DOWN)
+
+
+@main.command()
+@_with(*_SETTINGS, *_WEB_SETTINGS)
+def check(**flags: Any) -> None:
+    """Check configuration and sources, and say what would be exported."""
+    from exporter.once import describe  # noqa: PLC0415
+
+    config = _config_or_exit(flags)
+    lines, is_well = describe(config)
+    for line in lines:
+        click.echo(line)
+    if not is_well:
+        sys.exit(EXIT_DOWN)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", metavar="HOST", help="Where it runs. [127.0.0.1]")
+@click.option("--port", metavar="PORT", help="Its port. [57374, $LOKI_METRICS_PORT]")
+@click.option("--path", metavar="PATH", help="Where its metrics are. [/metrics, $LOKI_METRICS_PATH]")
+@click.option("--watch", type=float, metavar="SECONDS", help="Fetch again and again, this far apart.")
+@click.option("--filter", "name_filter", metavar="NAME", help="Only metrics whose name has NAME in it.")
+def metrics(
+    host: str, port: str | None, path: str | None, watch: float | None, name_filter: str | None
+) -> None:
+    """Fetch the metrics of an exporter that is running, as `loki metrics` does."""
+    import time  # noqa: PLC0415
+
+    from exporter.fetch import fetch_metrics, only  # noqa: PLC0415
+
+    port = port or os.environ.get("LOKI_METRICS_PORT") or "57374"
+    path = path or os.environ.get("LOKI_METRICS_PATH") or "/metrics"
+    if watch is not None and watch <= 0:
+        raise click.BadParameter("must be more than 0", param_hint="--watch")
+    while True:
+        page = fetch_metrics(host, port, path)
+        if page.failure is not None:
+            _exit(page.failure, EXIT_DOWN)
+        if watch is not None and sys.stdout.isatty():
+            click.clear()
+        click.echo(only(page.text, name_filter), nl=False)
+        if watch is None:
+            return
+        time.sleep(watch)
+
+
+@main.command()
+@click.argument("url", default="http://127.0.0.1:57374/health")
+@click.option(
+    "--timeout", "timeout_s", type=float, default=5.0, metavar="SECONDS", help="How long to wait. [5]"
+)
+@click.option("--strict", is_flag=True, help="Exit 1 when degraded, too.")
+def healthcheck(url: str, timeout_s: float, *, strict: bool) -> None:
+    """Ask a running process for its health; exit 0 when it works, 1 when it fails or does not answer."""
+    from shared.healthcheck import State, Unreachable, probe  # noqa: PLC0415
+
+    try:
+        report = probe(url, timeout_s)
+    except ValueError as error:
+        _exit(str(error), EXIT_USAGE)
+    if isinstance(report, Unreachable):
+        _exit(report.reason, EXIT_DOWN)
+    click.echo(f"{report.component}: {report.state}")
+    for check_ in report.checks:
+        click.echo(f"  {check_.name}: {check_.state}: {check_.detail}")
+    if report.state is State.FAILING or (strict and report.state is State.DEGRADED):
+        sys.exit(EXIT_DOWN)
+
+
+def _config_or_exit(flags: dict[str, Any]) -> Config:
+    """Return the configuration, with logging set up by it; else say everything that is wrong and exit 2."""
+    from exporter.logs import set_up_logging  # noqa: PLC0415
+
+    try:
+        config = load_config(flags, os.environ)
+    except ConfigError as error:
+        count = len(error.problems)
+        what = "1 problem" if count == 1 else f"{count} problems"
+        _exit(f"{what} in the configuration: {'; '.join(error.problems)}", EXIT_USAGE)
+    set_up_logging(config.log_format, logging.INFO)
+    return config
+
+
+def _exit(message: str, code: int) -> NoReturn:
+    click.echo(f"tallyship-exporter: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,49 @@
+"""Fetches the page of a running exporter: the documented `loki metrics`."""
+
+from __future__ import annotations
+
+import http.client
+from dataclasses import dataclass
+
+_TIMEOUT_S = 10.0
+_LIMIT_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The page's text, or why there is none."""
+
+    text: str = ""
+    failure: str | None = None
+
+
+def fetch_metrics(host: str, port: str, path: str) -> Page:
+    """Return the exposition at the address."""
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+        return Page(failure=f"{port!r} is no port number")
+    connection = http.client.HTTPConnection(host, int(port), timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", path, headers={"Accept": "text/plain;version=0.0.4"})
+        answer = connection.getresponse()
+        body = answer.read(_LIMIT_BYTES)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return Page(failure=f"http://{host}:{port}{path}: {error!s}; is it running there?")
+    finally:
+        connection.close()
+    if answer.status != http.client.OK:
+        return Page(failure=f"http://{host}:{port}{path}: HTTP {answer.status} {answer.reason}")
+    return Page(body.decode("utf-8", "replace"))
+
+
+def only(text: str, name_filter: str | None) -> str:
+    """Return the lines of families whose name has `name_filter` in it; all lines without one."""
+    if not name_filter:
+        return text
+    return "".join(line for line in text.splitlines(keepends=True) if name_filter in _family(line))
+
+
+def _family(line: str) -> str:
+    words = line.split(maxsplit=3)
+    if line.startswith("#"):
+        return words[2] if len(words) > 2 else ""  # noqa: PLR2004 ("# HELP name ...")
+    return line.partition("{")[0].split(" ")[0]
