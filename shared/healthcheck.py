@@ -7,12 +7,12 @@ work, and restarting it would help nobody.
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from http import HTTPStatus
+from http.client import HTTPException
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector
 
 import msgspec
 
@@ -83,17 +83,32 @@ class _WireCheck(msgspec.Struct):
 
 
 def encode(report: Report) -> bytes:
-    """Return the report as JSON, ended by a newline."""
-    checks = [_WireCheck(c.name, c.state, c.detail, _rfc3339(c.since)) for c in report.checks]
+    """Return the report as JSON, ended by a newline; times are cut to milliseconds.
+
+    What is no Unicode text (a file name in other bytes, as a lone surrogate) becomes question marks.
+    """
+    checks = [_WireCheck(_text(c.name), c.state, _text(c.detail), _rfc3339(c.since)) for c in report.checks]
     since = None if report.since is None else _rfc3339(report.since)
-    return msgspec.json.encode(_Wire(report.state, report.component, since, checks)) + b"\n"
+    return msgspec.json.encode(_Wire(report.state, _text(report.component), since, checks)) + b"\n"
 
 
 def decode(body: bytes) -> Report:
-    """Return the report that `encode` made; raises `ValueError` for anything else."""
-    wire = msgspec.json.decode(body, type=_Wire)
-    checks = tuple(Check(c.name, c.state, c.detail, _epoch(c.since)) for c in wire.checks)
-    return Report(wire.component, checks)
+    """Return the report that `encode` made; raises `ValueError` for anything else.
+
+    A state that is not the worst of the checks is refused too: read either way, half of it would be ignored.
+    """
+    try:
+        wire = msgspec.json.decode(body, type=_Wire)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    report = Report(
+        wire.component, tuple(Check(c.name, c.state, c.detail, _epoch(c.since)) for c in wire.checks)
+    )
+    if report.state is not wire.state:
+        raise ValueError(
+            f"state {wire.state.value} contradicts the checks, the worst of which is {report.state.value}"
+        )
+    return report
 
 
 def _rfc3339(epoch_s: float) -> str:
@@ -101,7 +116,14 @@ def _rfc3339(epoch_s: float) -> str:
 
 
 def _epoch(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"a time without a zone: {text!r}")
+    return moment.timestamp()
+
+
+def _text(text: str) -> str:
+    return text.encode(errors="replace").decode()
 
 
 class Tracker:
@@ -134,20 +156,21 @@ class Unreachable(msgspec.Struct, frozen=True):
 def probe(url: str, timeout_s: float = 5.0) -> Report | Unreachable:
     """Ask the process behind `url` (its `/health`) for its report.
 
-    Expected failures come back as `Unreachable`; only a URL that is not http(s) raises `ValueError`.
+    Goes there directly: no proxy from the environment, no redirect. `timeout_s` is for each wait on the
+    network. Expected failures come back as `Unreachable`; only a URL that is not http(s) raises `ValueError`.
     """
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"not an http or https address: {url!r}")
+    opener = OpenerDirector()
+    opener.add_handler(HTTPHandler())
+    opener.add_handler(HTTPSHandler())
     try:
-        try:
-            with urllib.request.urlopen(url, timeout=timeout_s) as answer:  # noqa: S310 (scheme checked above)
-                body = answer.read(PROBE_LIMIT_BYTES)
-        except urllib.error.HTTPError as error:
-            # 503 carries the report of a failing process; other codes carry none and fail to decode.
-            with error:
-                body = error.read(PROBE_LIMIT_BYTES)
-        return decode(body)
+        with opener.open(url, timeout=timeout_s) as answer:
+            status: int = answer.status
+            body: bytes = answer.read(PROBE_LIMIT_BYTES)
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: no such port, no such host name
+        return Unreachable(f"{url}: {getattr(error, 'reason', None) or str(error) or type(error).__name__}")
+    try:
+        return decode(body)  # whatever the status: 503 carries the report of a failing process
     except ValueError as error:
-        return Unreachable(f"{url} answered, but not with a health report: {error}")
-    except OSError as error:
-        return Unreachable(f"{url}: {getattr(error, 'reason', None) or error}")
+        return Unreachable(f"{url} answered {status}, but not with a health report: {error}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
 from dataclasses import dataclass
 
 MAX_PORT = 65535
+_DIGITS = re.compile(r"[0-9]{1,5}")
 _ANY = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 (recognised here, not chosen)
 
 
@@ -60,11 +62,11 @@ def parse_address(text: str) -> Address | BadAddress:
     host, colon, port = text.rpartition(":")
     if not colon:
         return BadAddress(f"{text!r} has no port: write HOST:PORT, [IPV6]:PORT or :PORT")
-    if host.startswith("[") and host.endswith("]"):
+    if host.startswith("[") and host.endswith("]") and ":" in host:
         host = host[1:-1]
-    elif ":" in host:
+    elif any(character in host for character in ":[]"):
         return BadAddress(f"{text!r} is ambiguous: an IPv6 address goes into brackets, as in [::1]:57374")
-    if not (port.isascii() and port.isdigit() and int(port) <= MAX_PORT):
+    if not _DIGITS.fullmatch(port) or int(port) > MAX_PORT:
         return BadAddress(f"{text!r} has no port between 0 and {MAX_PORT}")
     return Address(host, int(port))
 

@@ -92,7 +92,11 @@ def make_app(source: Source) -> Iterator[Callable[..., App]]:
     apps: list[App] = []
 
     def make(**options: Any) -> App:
-        settings = {"health": lambda: OK, "version": "1.2.3", "now_s": lambda: 1000.0} | options
+        settings: dict[str, Any] = {
+            "health": lambda: OK,
+            "version": "1.2.3",
+            "now_s": lambda: 1000.0,
+        } | options
         apps.append(build_app(source, **settings))
         return apps[-1]
 

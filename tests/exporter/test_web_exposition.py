@@ -134,7 +134,7 @@ def test_the_openmetrics_page_is_what_prometheus_reads(
     """OpenMetrics 1.0 parses back, has its end mark, and is the same under both ways of escaping."""
     page = render(registry, Wanted(Format.OPENMETRICS, utf8_names)).decode()
 
-    families = {family.name: family for family in parse_openmetrics(page)}
+    families = {family.name: family for family in parse_openmetrics(page)}  # type: ignore[no-untyped-call]
     assert page.endswith("# EOF\n")
     assert families["loki_tasks_total"].type == "gauge"
     assert families["loki_events"].samples[0].name == "loki_events_total"
