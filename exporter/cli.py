@@ -102,7 +102,7 @@ def serve(**flags: Any) -> None:
         _exit(failure, EXIT_USAGE)
 
 
-@main.command("print")
+@main.command("print", short_help="Write the metrics to stdout once.")
 @_with(*_SETTINGS)
 def print_(**flags: Any) -> None:
     """Write the metrics to stdout once; exit 1 if a source was down."""
@@ -116,7 +116,7 @@ def print_(**flags: Any) -> None:
         sys.exit(EXIT_DOWN)
 
 
-@main.command()
+@main.command(short_help="Check configuration and sources.")
 @_with(*_SETTINGS, *_WEB_SETTINGS)
 def check(**flags: Any) -> None:
     """Check configuration and sources, and say what would be exported."""
@@ -130,7 +130,7 @@ def check(**flags: Any) -> None:
         sys.exit(EXIT_DOWN)
 
 
-@main.command()
+@main.command(short_help="Fetch the metrics of a running exporter.")
 @click.option("--host", default="127.0.0.1", metavar="HOST", help="Where it runs. [127.0.0.1]")
 @click.option("--port", metavar="PORT", help="Its port. [57374, $LOKI_METRICS_PORT]")
 @click.option("--path", metavar="PATH", help="Where its metrics are. [/metrics, $LOKI_METRICS_PATH]")
@@ -160,7 +160,7 @@ def metrics(
         time.sleep(watch)
 
 
-@main.command()
+@main.command(short_help="Ask a running process for its health.")
 @click.argument("url", default="http://127.0.0.1:57374/health")
 @click.option(
     "--timeout", "timeout_s", type=float, default=5.0, metavar="SECONDS", help="How long to wait. [5]"

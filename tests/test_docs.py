@@ -1,0 +1,65 @@
+"""The documentation says what the programs do: help texts, metric tables, settings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from exporter import cli, config, selfmetrics, webmetrics
+from exporter.source import Family
+from exporter.sources.loki_mode import families
+
+ROOT = Path(__file__).parent.parent
+_ROW = re.compile(
+    r"^\| `(?P<name>[a-z_]+)` \| (?P<kind>[a-z]+) \|(?P<labels>[^|]*)\| (?P<help>[^|]*) \|$", re.M
+)
+
+
+def _families() -> dict[str, Family]:
+    own = [v for module in (selfmetrics, webmetrics) for v in vars(module).values() if isinstance(v, Family)]
+    return {family.name: family for family in [*families.ALL, *own]}
+
+
+@pytest.fixture(name="table")
+def _table() -> dict[str, tuple[str, str]]:
+    text = (ROOT / "docs" / "metrics.md").read_text("utf-8")
+    return {row["name"]: (row["kind"], row["help"]) for row in _ROW.finditer(text)}
+
+
+def test_every_metric_stands_in_the_table_with_its_type_and_help(table: dict[str, tuple[str, str]]) -> None:
+    """docs/metrics.md lists every family that the code defines, with the same words."""
+    expected = {name: (family.kind.value, family.help) for name, family in _families().items()}
+
+    assert expected == table
+
+
+@pytest.mark.parametrize("command", ["serve"])
+def test_the_readme_shows_the_help_of_the_exporter(command: str) -> None:
+    """What `tallyship-exporter serve --help` prints stands in the README to the letter."""
+    shown = CliRunner().invoke(
+        cli.main, [command, "--help"], prog_name="tallyship-exporter", terminal_width=110
+    )
+
+    assert shown.output.strip() in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_readme_names_every_setting_of_the_configuration_file() -> None:
+    """The TOML example in the README sets every setting there is."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    example = text.partition("```toml\n")[2].partition("```")[0]
+
+    assert set(config.SETTINGS) <= set(re.findall(r"^#? ?([a-z_]+) =", example, re.M))
+
+
+def test_the_configuration_example_of_the_readme_loads(tmp_path: Path) -> None:
+    """The TOML example in the README is accepted as it stands."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    example = tmp_path / "exporter.toml"
+    example.write_text(text.partition("```toml\n")[2].partition("```")[0], "utf-8")
+
+    loaded = config.load_config({"config": str(example)}, {})
+
+    assert loaded.names == {"/srv/shop/.loki": "shop"}
