@@ -14,7 +14,7 @@ from exporter.sources.loki_mode import families
 
 ROOT = Path(__file__).parent.parent
 _ROW = re.compile(
-    r"^\| `(?P<name>[a-z_]+)` \| (?P<kind>[a-z]+) \|(?P<labels>[^|]*)\| (?P<help>[^|]*) \|$", re.M
+    r"^\| `(?P<name>[a-z_]+)` \| (?P<kind>[a-z]+) \|(?P<labels>[^|]*)\| (?P<help>[^|]*) \|$", re.MULTILINE
 )
 
 
@@ -51,7 +51,7 @@ def test_the_readme_names_every_setting_of_the_configuration_file() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     example = text.partition("```toml\n")[2].partition("```")[0]
 
-    assert set(config.SETTINGS) <= set(re.findall(r"^#? ?([a-z_]+) =", example, re.M))
+    assert set(config.SETTINGS) <= set(re.findall(r"^#? ?([a-z_]+) =", example, re.MULTILINE))
 
 
 def test_the_configuration_example_of_the_readme_loads(tmp_path: Path) -> None:
