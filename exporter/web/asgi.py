@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from exporter.logs import RepeatLimiter, log_event
 from exporter.web import landing as landing_page
 from exporter.web.connections import Limits
 from exporter.web.exposition import Registry, render, wanted
@@ -24,7 +25,6 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 MAX_PAGES_IN_THE_MAKING = 32
 """Pages that differ (in format or `name[]`); beyond that the answer is 503."""
-LOG_EVERY_S = 60.0
 _TEXT = "text/plain; charset=utf-8"
 _JSON = "application/json"
 _RETRY = (("retry-after", "1"),)
@@ -52,12 +52,13 @@ def build_app(
     stats: WebStats | None = None,
     limits: Limits | None = None,
     now_s: Callable[[], float] = time.time,
+    repeats: RepeatLimiter | None = None,
 ) -> App:
     """Return the app.
 
     `registry.collect`, `health` and `landing` may block: they run in worker threads, `health` apart from the
     other two, so that a hanging collection does not hang the health report. `landing` returns HTML that uses
-    no style but `landing.STYLE`. `now_s` is Unix seconds.
+    no style but `landing.STYLE`. `now_s` is Unix seconds; `repeats` thins out the log of failing pages.
     """
     home = landing or partial(landing_page.default_page, version, telemetry_path)
     return App(
@@ -68,6 +69,7 @@ def build_app(
         stats=stats or WebStats(),
         limits=limits or Limits(),
         now_s=now_s,
+        repeats=repeats or RepeatLimiter(),
     )
 
 
@@ -84,6 +86,7 @@ class App:
         stats: WebStats,
         limits: Limits,
         now_s: Callable[[], float],
+        repeats: RepeatLimiter,
     ) -> None:
         self.stats = stats
         self._registry = registry
@@ -92,10 +95,10 @@ class App:
         self._telemetry_path = telemetry_path
         self._limits = limits
         self._now_s = now_s
+        self._repeats = repeats
         self._started_s = now_s()
         self._pages = Worker("web-pages", MAX_PAGES_IN_THE_MAKING)
         self._checks = Worker("web-health", 1)
-        self._logged_s: dict[Route, float] = {}
         self._routes: dict[str, tuple[Route, Callable[[Scope], Awaitable[Answer]]]] = {
             "/": (Route.LANDING, self._answer_landing),
             "/health": (Route.HEALTH, self._answer_health),
@@ -153,18 +156,18 @@ class App:
 
     def _record_failure(self, route: Route, error: Exception) -> None:
         self.stats.failures[route] += 1
-        now_s = self._now_s()
-        if now_s - self._logged_s.get(route, -LOG_EVERY_S) < LOG_EVERY_S:
-            return
-        self._logged_s[route] = now_s
-        _log.error(
-            "page failed route=%s error=%s where=%s failures=%d consequence=%r",
-            route.value,
-            _brief(error),
-            _where(error),
-            self.stats.failures[route],
-            "this request was answered 500",
-        )
+        held_back = self._repeats.admit(route)
+        if held_back is not None:
+            log_event(
+                _log,
+                logging.ERROR,
+                "page failed",
+                page=route.value,
+                error=_brief(error),
+                where=_where(error),
+                repeats=held_back,
+                consequence="this request was answered 500",
+            )
 
     async def _answer_metrics(self, scope: Scope) -> Answer:
         headers = scope["headers"]

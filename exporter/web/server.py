@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import uvicorn
 
+from exporter.logs import RepeatLimiter, log_event
 from exporter.web.asgi import App
 from exporter.web.connections import Limits
 from exporter.web.guard import Guard
@@ -22,7 +23,6 @@ from exporter.web.protocol import GuardedProtocol
 from exporter.web.stats import WebStats
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_LOG_EVERY_S = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ async def _serve(
     on_stopping: Callable[[], None] | None,
 ) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(_LoopErrors(app.stats, loop.time).handle)
+    loop.set_exception_handler(_LoopErrors(app.stats).handle)
     guard = Guard(limits, app.stats)
     config = uvicorn.Config(
         cast("Any", app),
@@ -133,14 +133,16 @@ class _Server(uvicorn.Server):
             sock.close()
         cut = await self._guard.stop(at_once=self._stop_at_once)
         if cut:
-            _log.warning("connections cut at shutdown count=%d consequence=%r", cut, "their answers are lost")
+            log_event(
+                _log, logging.WARNING, "connections cut", count=cut, consequence="their answers are lost"
+            )
         await asyncio.sleep(0)  # the loop closes the sockets one turn later
 
     def _on_signal(self, number: int) -> None:
         if self._stop.is_set():
             self._stop_at_once.set()
         else:
-            _log.info("stopping signal=%s", signal.Signals(number).name)
+            log_event(_log, logging.INFO, "stopping", signal=signal.Signals(number).name)
         self._stop.set()
 
 
@@ -150,23 +152,22 @@ def _stop_from_any_thread(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) 
 
 
 class _LoopErrors:
-    """The boundary around the event loop's own callbacks: counts, and logs at most once a minute."""
+    """The boundary around the event loop's own callbacks: counts, and logs once in a while."""
 
-    def __init__(self, stats: WebStats, clock_s: Callable[[], float]) -> None:
+    def __init__(self, stats: WebStats) -> None:
         self._stats = stats
-        self._clock_s = clock_s
-        self._logged_s: float | None = None
+        self._repeats = RepeatLimiter()
 
     def handle(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self._stats.loop_errors += 1
-        now_s = self._clock_s()
-        if self._logged_s is not None and now_s - self._logged_s < _LOG_EVERY_S:
-            return
-        self._logged_s = now_s
-        _log.error(
-            "event loop error=%r exception=%r count=%d consequence=%r",
-            context.get("message"),
-            context.get("exception"),
-            self._stats.loop_errors,
-            "one connection may have been closed, or none accepted for a second",
-        )
+        held_back = self._repeats.admit(context.get("message"))
+        if held_back is not None:
+            log_event(
+                _log,
+                logging.ERROR,
+                "event loop error",
+                message=context.get("message"),
+                error=repr(context.get("exception")),
+                repeats=held_back,
+                consequence="one connection may have been closed, or none accepted for a second",
+            )

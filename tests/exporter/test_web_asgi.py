@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
+from exporter.logs import RepeatLimiter
 from exporter.web.asgi import MAX_PAGES_IN_THE_MAKING, App, build_app
 from exporter.web.connections import Limits
 from exporter.web.stats import Route
@@ -194,15 +195,15 @@ def test_a_scrape_that_takes_too_long_is_answered_503(make_app: Callable[..., Ap
 def test_an_exception_in_a_collector_costs_that_page_only(
     make_app: Callable[..., App], source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is answered 500, counted, and logged on one line with place and consequence, once a minute."""
+    """It is answered 500, counted, and logged with place and consequence, repeats only now and then."""
     now_s = 1000.0
-    app = make_app(now_s=lambda: now_s)
+    app = make_app(repeats=RepeatLimiter(every_s=60, monotonic=lambda: now_s))
     source.error = KeyError("planted")
 
     with caplog.at_level(logging.ERROR):
         failed = asyncio.run(request(app, "/metrics"))
         asyncio.run(request(app, "/metrics"))
-        lines = [record.getMessage() for record in caplog.records]
+        before = [vars(record)["fields"] for record in caplog.records]
         now_s += 60
         asyncio.run(request(app, "/metrics"))
 
@@ -210,12 +211,17 @@ def test_an_exception_in_a_collector_costs_that_page_only(
     assert b"planted" not in failed.body
     assert app.stats.failures[Route.METRICS] == 3
     assert app.stats.requests[Route.METRICS, 500] == 3
-    assert len(lines) == 1
-    assert len(caplog.records) == 2
-    assert "KeyError('planted')" in lines[0]
-    assert "test_web_asgi.py:" in lines[0]
-    assert "answered 500" in lines[0]
-    assert "\n" not in lines[0]
+    assert len(before) == 1
+    assert (
+        before[0].items()
+        >= {
+            "page": "metrics",
+            "error": "KeyError('planted')",
+            "consequence": "this request was answered 500",
+        }.items()
+    )
+    assert "test_web_asgi.py:" in before[0]["where"]
+    assert [vars(record)["fields"]["repeats"] for record in caplog.records] == [0, 1]
     assert asyncio.run(request(app, "/-/healthy")).status == 200
 
 
@@ -228,8 +234,9 @@ def test_the_log_of_a_failure_holds_nothing_of_the_page(
 
     asyncio.run(request(app, "/metrics"))
 
-    assert "UnicodeEncodeError" in caplog.text
-    assert "S3CRET" not in caplog.text
+    fields = repr(vars(caplog.records[0])["fields"])
+    assert "UnicodeEncodeError" in fields
+    assert "S3CRET" not in fields
 
 
 @pytest.mark.parametrize("path", ["/health", "/-/ready"])

@@ -20,8 +20,9 @@ SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: exporter\r\nConnection: close\r\n\r\n"
 CROWD = 200
 
 PROGRAM = """
-import logging, sys
+import sys
 from prometheus_client.core import GaugeMetricFamily
+from exporter.logs import set_up_logging
 from exporter.web.asgi import build_app
 from exporter.web.connections import Limits
 from exporter.web.listen import Address, bind
@@ -38,7 +39,7 @@ class Registry:
             sys.stdin.readline()
         yield GaugeMetricFamily("sample", "A sample.", value=1)
 
-logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+set_up_logging("logfmt")
 listener = bind(Address("127.0.0.1", 0))
 app = build_app(Registry(), health=lambda: Report("exporter", ()), version="1")
 limits = Limits(stop_s=float(sys.argv[1]))
@@ -167,7 +168,7 @@ def test_a_signal_ends_it_with_success(spawn: Callable[..., Child], number: sign
     assert child.process.returncode == 0
     assert time.monotonic() - began_s < 2
     assert read_all(idle) == b""
-    assert err == f"INFO stopping signal={number.name}\n"
+    assert re.fullmatch(rf"ts=\S+ level=info event=stopping signal={number.name}\n", err)
 
 
 def test_sigterm_waits_for_a_scrape_in_flight(spawn: Callable[..., Child]) -> None:
@@ -193,7 +194,7 @@ def test_sigterm_does_not_wait_for_a_collection_that_hangs(spawn: Callable[..., 
     assert child.process.wait(5) == 0
     assert read_all(scraper) == b""
     assert child.process.stderr is not None
-    assert re.search(r"^WARNING connections cut .*count=1 ", child.process.stderr.read(), re.MULTILINE)
+    assert 'level=warning event="connections cut" count=1 ' in child.process.stderr.read()
 
 
 def test_a_second_signal_ends_it_at_once(spawn: Callable[..., Child]) -> None:
