@@ -24,6 +24,7 @@ from shared.models import event_kind
 
 DURATION_BUCKETS_S = (10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0)
 OUTCOMES = ("completed", "failed", "other")
+VOTES = ("approve", "reject")
 _MAX_OPEN_ITERATIONS = 64
 
 
@@ -49,6 +50,7 @@ class EventTotals:
     rejected: int
     kinds: Mapping[str, int]
     outcomes: Mapping[str, int]
+    votes: Mapping[str, int]
     duration_counts: Sequence[int]
     duration_sum_s: float
     marks: SessionMarks
@@ -62,6 +64,7 @@ class EventTally(LineSink):
     rejected: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
+    votes: Counter[str] = field(default_factory=Counter)
     duration_counts: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BUCKETS_S) + 1))
     duration_sum_s: float = 0.0
     _open_iterations: dict[int | None, str | None] = field(default_factory=dict)
@@ -77,6 +80,7 @@ class EventTally(LineSink):
             self.rejected,
             dict(self.kinds),
             dict(self.outcomes),
+            dict(self.votes),
             tuple(self.duration_counts),
             self.duration_sum_s,
             SessionMarks(
@@ -147,6 +151,9 @@ class EventTally(LineSink):
                     if began is not None and ended is not None and ended >= began:
                         self.duration_counts[bisect_left(DURATION_BUCKETS_S, ended - began)] += 1
                         self.duration_sum_s += ended - began
+                case "council_vote":
+                    self.votes["approve"] += as_count(data.approve) or 0
+                    self.votes["reject"] += as_count(data.reject) or 0
                 case "session_start":
                     self._started_at, self._ended = record.timestamp, False
                     self._iteration = self._iteration_at = None
@@ -155,7 +162,9 @@ class EventTally(LineSink):
                     self._ended = True
 
 
-_MARKING = frozenset({"session_start", "session_end", "iteration_start", "iteration_complete"})
+_MARKING = frozenset(
+    {"session_start", "session_end", "iteration_start", "iteration_complete", "council_vote"}
+)
 
 
 class _Data(msgspec.Struct, gc=False):
@@ -163,6 +172,8 @@ class _Data(msgspec.Struct, gc=False):
 
     iteration: Any = None
     status: Any = None
+    approve: Any = None
+    reject: Any = None
 
 
 class _Record(msgspec.Struct, gc=False):
@@ -216,7 +227,7 @@ def _decode_line(text: bytes) -> _Record | None:
         type=_text(value.get("type"), present="type" in value),
         event=_text(value.get("event"), present=False),
         timestamp=_text(value.get("timestamp"), present=False),
-        data=_Data(data.get("iteration"), data.get("status")) if isinstance(data, dict) else None,
+        data=_Data(*map(data.get, _Data.__struct_fields__)) if isinstance(data, dict) else None,
     )
 
 

@@ -52,7 +52,9 @@ QUEUE_TASKS = Family(
 QUALITY_GATE = Family(
     "loki_mode_quality_gate", Kind.GAUGE, "1 for the status that a quality gate has, by gate and status."
 )
-COUNCIL_VOTES = Family("loki_mode_council_votes", Kind.GAUGE, "Votes of the completion council, by vote.")
+COUNCIL_VOTES = Family(
+    "loki_mode_council_votes_total", Kind.COUNTER, "Votes of the completion council, by vote."
+)
 RECEIPTS = Family("loki_mode_receipts", Kind.GAUGE, "Evidence receipts on disk, by verdict (v9).")
 RECEIPT_PROVENANCE = Family(
     "loki_mode_receipts_with_provenance", Kind.GAUGE, "Receipts with a checkable provenance, by kind (v9)."
@@ -72,6 +74,7 @@ ALL = (
     EVENTS_BY_KIND,
     ITERATIONS,
     ITERATION_DURATION,
+    COUNCIL_VOTES,
     TOKENS,
     MODEL_COST,
     TRACKED_COST,
@@ -82,7 +85,6 @@ ALL = (
     COMPACTIONS,
     QUEUE_TASKS,
     QUALITY_GATE,
-    COUNCIL_VOTES,
     RECEIPTS,
     RECEIPT_PROVENANCE,
 )

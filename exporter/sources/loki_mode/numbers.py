@@ -10,7 +10,7 @@ from exporter.document import Standing
 from exporter.source import Family, Histogram, Row
 from exporter.sources.loki_mode import families as f
 from exporter.sources.loki_mode.cost import Costs
-from exporter.sources.loki_mode.events import DURATION_BUCKETS_S, OUTCOMES, EventTotals
+from exporter.sources.loki_mode.events import DURATION_BUCKETS_S, OUTCOMES, VOTES, EventTotals
 from exporter.sources.loki_mode.extras import PROVENANCES, VERDICTS, Receipt
 from exporter.sources.loki_mode.files import Facts
 from exporter.sources.loki_mode.lists import AgentCounts, count_agents
@@ -157,6 +157,8 @@ def _events(totals: EventTotals) -> Iterator[Row]:
         yield Row(f.ITERATIONS, {"outcome": outcome}, totals.outcomes.get(outcome, 0))
     durations = Histogram(DURATION_BUCKETS_S, totals.duration_counts, totals.duration_sum_s)
     yield Row(f.ITERATION_DURATION, {}, durations)
+    for vote in VOTES:
+        yield Row(f.COUNCIL_VOTES, {"vote": vote}, totals.votes.get(vote, 0))
 
 
 def _costs(costs: Costs) -> Iterator[Row]:
@@ -192,8 +194,6 @@ def _state_extras(facts: Facts) -> Iterator[Row]:
         gates.setdefault(label_value(gate), state.quality_gates[gate])
     for name, status in gates.items():
         yield Row(f.QUALITY_GATE, {"gate": name, "status": status if status in GATE_STATUSES else OTHER}, 1)
-    for vote, count in state.council_votes.items():
-        yield Row(f.COUNCIL_VOTES, {"vote": vote}, count)
 
 
 def _receipts(receipts: tuple[Receipt, ...]) -> Iterator[Row]:

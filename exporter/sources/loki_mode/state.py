@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from exporter.document import ShapeError
-from exporter.jsonvalue import as_count, as_list, as_mapping, as_number, as_text, as_time, parse_json
+from exporter.jsonvalue import as_count, as_list, as_mapping, as_text, as_time, parse_json
 
 _TASK_KEYS = {
     "pending": "pending",
@@ -43,7 +43,6 @@ class State:
     agents: list[Any] | None = None
     agent_counts: tuple[int, int] | None = None
     quality_gates: Mapping[str, str] = field(default_factory=dict)
-    council_votes: Mapping[str, int] = field(default_factory=dict)
 
 
 class _Raw(msgspec.Struct, gc=False):
@@ -58,7 +57,6 @@ class _Raw(msgspec.Struct, gc=False):
     tasks: Any = None
     agents: Any = None
     qualityGates: Any = None  # noqa: N815
-    council: Any = None
     pending_tasks: Any = None
     completed_tasks: Any = None
     failed_tasks: Any = None
@@ -88,7 +86,6 @@ def parse_state(text: bytes) -> State:
         quality_gates={
             name: gate for name, gate in as_mapping(raw.qualityGates).items() if isinstance(gate, str)
         },
-        council_votes=_council_votes(as_mapping(raw.council)),
     )
 
 
@@ -114,8 +111,3 @@ def _tasks(raw: _Raw) -> dict[str, int]:
         }
     numbers = {status: as_count(getattr(raw, key)) for status, key in _DEMO_TASK_KEYS.items()}
     return {status: number for status, number in numbers.items() if number is not None}
-
-
-def _council_votes(council: Mapping[str, Any]) -> dict[str, int]:
-    votes = {vote: as_number(council.get(f"{vote}_votes")) for vote in ("approve", "reject")}
-    return {vote: int(number) for vote, number in votes.items() if number is not None and number >= 0}
