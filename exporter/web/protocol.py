@@ -88,9 +88,8 @@ class GuardedProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Go on to the next request, or close where there cannot be one."""
-        self._note_phase()  # so that a pipelined request begins a time of its own
         super().on_response_complete()
-        self._unset_keepalive_if_required()  # the guard's deadlines cover this and more
+        self._unset_keepalive_if_required()  # the guard's deadlines cover this and more; see server.py
         if self.transport.is_closing():
             return
         if not self._owes_answer():  # there is no pipelined request

@@ -70,6 +70,7 @@ async def _serve(
         server_header=False,
         date_header=False,
         backlog=limits.accept_batch,
+        timeout_keep_alive=0,  # the protocol cancels this timer; should that fail, 0 shows it in any test
         h11_max_incomplete_event_size=limits.header_bytes,
     )
     try:
