@@ -64,6 +64,7 @@ class Document(Generic[T]):
         self._keep_s = keep_s
         self._limit_bytes = limit_bytes
         self._seen: Signature | None = None
+        self._looked_at: Signature | None = None
         self._reported: Reason | None = None
         self._broken = False
         self._value: T | None = None
@@ -87,8 +88,9 @@ class Document(Generic[T]):
     def _fresh(self, tree: Tree, found: os.stat_result, touched: Signature, now_s: float) -> Reading[T]:
         text = read_text(tree, self.path, self._limit_bytes)
         self._seen = None if abs(now_s - found.st_mtime) < _TICK_S else touched
-        # A new signature is new damage if it is damage: count it again.
-        self._reported = None
+        if touched != self._looked_at:
+            # A new signature is new damage if it is damage: count it again.
+            self._looked_at, self._reported = touched, None
         if isinstance(text, Refused):
             self._broken = True
             return self._failed(text, now_s)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from exporter.document import read_text
 from exporter.jsonvalue import TornJsonError
@@ -37,6 +37,7 @@ class Records(Generic[T]):
 @dataclass(slots=True)
 class _Entry(Generic[T]):
     seen: tuple[int, int, int, int] | None = None
+    reported: tuple[int, int, int, int] | None = None  # the damage that was already told
     mtime_s: float = 0.0
     is_good: bool = False
     value: T | None = None
@@ -113,20 +114,28 @@ class RecordFolder(Generic[T]):
 
     def _reread(self, tree: Tree, name: str, found: os.stat_result, now_s: float) -> Refused | None:
         entry = self._entries.setdefault(name, _Entry())
+        touched = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         is_settled = abs(now_s * 1e9 - found.st_mtime_ns) > _TICK_NS
-        entry.seen = (
-            (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if is_settled else None
-        )
+        entry.seen = touched if is_settled else None
+        problem = self._parsed(tree, name, entry)
+        entry.is_good = problem is None
+        if problem is None:
+            entry.good_at_s, entry.mtime_s = now_s, found.st_mtime
+            return None
+        # A record read again because it was young is the same damage, not another one.
+        is_known = entry.reported == touched or problem.reason is Reason.MISSING
+        entry.reported = touched
+        return None if is_known else problem
+
+    def _parsed(self, tree: Tree, name: str, entry: _Entry[T]) -> Refused | None:
         path = f"{self.path}/{name}"
         text = read_text(tree, path, self.limit_bytes)
-        entry.is_good = False
         if isinstance(text, Refused):
-            return None if text.reason is Reason.MISSING else text
+            return text
         try:
             entry.value = self.parse(text)
         except TornJsonError as error:
             return Refused(Reason.TORN, f"{path}: {error}")
-        entry.is_good, entry.good_at_s, entry.mtime_s = True, now_s, found.st_mtime
         return None
 
     def _collected(self, now_s: float, problems: tuple[Refused, ...]) -> Records[T]:
@@ -135,14 +144,11 @@ class RecordFolder(Generic[T]):
         newest = None
         for name, entry in self._entries.items():
             if not entry.is_good:
-                if entry.value is None:
-                    continue
                 if now_s - entry.good_at_s > self.keep_s:
                     entry.value = None
                     continue
                 self._pending.add(name)
-            assert entry.value is not None  # noqa: S101 (for the type checker: good or held)
-            good[name] = entry.value
+            good[name] = cast("T", entry.value)  # good or held; the parser's own answer may be None
             newest = entry.mtime_s if newest is None else max(newest, entry.mtime_s)
         self._good, self._newest_mtime_s = good, newest
         return Records(good, is_changed=True, newest_mtime_s=newest, problems=problems)

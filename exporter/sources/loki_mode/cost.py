@@ -76,11 +76,10 @@ def add_up(records: Mapping[str, Record], results: Mapping[str, float | None], p
     for name, record in records.items():
         cost = record.cost_usd or results.get(_result_name(name, record))
         if cost is None and record.tokens:
-            price = prices.get(record.model.strip().lower())
-            if price is None:
+            cost = _priced(record, prices)
+            if cost is None:
                 unpriced += 1
                 continue
-            cost = cost_usd(record.tokens, price)
         if cost is None:
             unmeasured += 1
             continue
@@ -92,6 +91,15 @@ def add_up(records: Mapping[str, Record], results: Mapping[str, float | None], p
         unpriced=unpriced,
         unmeasured=unmeasured,
     )
+
+
+def _priced(record: Record, prices: PriceTable) -> float | None:
+    """Return what the record's tokens cost; None without a price, or with an absurd one (sums must not overflow)."""
+    price = prices.get(record.model.strip().lower())
+    if price is None:
+        return None
+    cost = cost_usd(record.tokens, price)
+    return cost if 0 <= cost < _MAX_USD else None
 
 
 def _measured(value: Any) -> float | None:

@@ -1,4 +1,4 @@
-"""A `.loki/` directory that a test writes, with a clock that the test moves and pids that live when it says so."""
+"""A `.loki/` directory that a test writes, with a clock that it moves and pids that live when it says so."""
 
 from __future__ import annotations
 
