@@ -94,7 +94,7 @@ def add_up(records: Mapping[str, Record], results: Mapping[str, float | None], p
 
 
 def _priced(record: Record, prices: PriceTable) -> float | None:
-    """Return what the record's tokens cost; None without a price, or with an absurd one (sums must not overflow)."""
+    """Return what the record's tokens cost; None without a price, or with one too absurd to sum up."""
     price = prices.get(record.model.strip().lower())
     if price is None:
         return None
