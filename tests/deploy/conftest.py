@@ -1,0 +1,44 @@
+"""Tools to check the files of `deploy/` and `systemd/` with; left out or required like integration tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+REQUIRED = os.environ.get("TALLYSHIP_REQUIRE_INTEGRATION") == "1"
+
+
+def leave_out(reason: str) -> NoReturn:
+    """Skip the test, or fail it where nothing may be left out."""
+    if REQUIRED:
+        pytest.fail(f"TALLYSHIP_REQUIRE_INTEGRATION=1, but {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(name="deploy", scope="session")
+def _deploy() -> Path:
+    return ROOT / "deploy"
+
+
+@pytest.fixture(name="promtool", scope="session")
+def _promtool() -> Callable[..., tuple[int, str]]:
+    """Give a function that runs the promtool of the tested Prometheus: exit code and what it printed."""
+    found = subprocess.run(
+        [ROOT / "integration/images/promtool"], capture_output=True, text=True, check=False
+    )
+    path = found.stdout.strip() or shutil.which("promtool")
+    if not path:
+        leave_out("there is no promtool (integration/images/make binaries builds it)")
+
+    def run(*arguments: str | Path) -> tuple[int, str]:
+        done = subprocess.run([path, *arguments], capture_output=True, text=True, check=False, timeout=60)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
