@@ -12,6 +12,8 @@ head and before the position. A new inode with the same bytes up to the position
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -20,6 +22,9 @@ from exporter.tree import Reason, Refused, Signature, Tree, signature
 BLOCK_BYTES = 256 << 10
 MAX_LINE_BYTES = 1 << 20
 _GUARD_BYTES = 4096
+_TICK_S = 0.05
+"""Two changes within one tick of the file system's clock can leave the same signature: a file changed this
+recently is compared by its bytes next time. (A tick is 4 ms on most kernels.)"""
 
 
 class LineSink:
@@ -60,6 +65,7 @@ class _Open:
     head: bytes = b""
     before: bytes = b""
     seen: Signature | None = None
+    mtime_s: float | None = None
     skipping: bool = False  # within a line that is too long to keep
     skipped_blank: bool = True
 
@@ -67,11 +73,13 @@ class _Open:
 class GrowingFile:
     """The file at `path` of a tree, feeding `sink`. Not thread-safe; keeps one descriptor open.
 
-    `generations` counts how often the content began anew (rotation, truncation, replacement).
+    `clock` gives Unix seconds, as the file system's stamps. `generations` counts how often the content began
+    anew (rotation, truncation, replacement).
     """
 
-    def __init__(self, path: str, sink: LineSink) -> None:
+    def __init__(self, path: str, sink: LineSink, *, clock: Callable[[], float] = time.time) -> None:
         self.path = path
+        self._clock = clock
         self.generations = 0
         self._sink = sink
         self._open: _Open | None = None
@@ -85,9 +93,7 @@ class GrowingFile:
     @property
     def mtime_s(self) -> float | None:
         """The mtime of what was last read, in Unix seconds; None before the first reading."""
-        if self._open is None or self._open.seen is None:
-            return None
-        return self._open.seen[3] / 1e9
+        return None if self._open is None else self._open.mtime_s
 
     def advance(self, tree: Tree, budget_bytes: int) -> Progress:
         """Read on, at most about `budget_bytes`, and say how much is left."""
@@ -96,11 +102,13 @@ class GrowingFile:
             if isinstance(found, Refused):
                 unread_bytes = self._leave(budget_bytes, found)
                 return Progress(unread_bytes, self._first(found), found.reason is Reason.MISSING)
-            self._reported = None
-            return self._advance_to(found, tree, budget_bytes)
+            progress = self._advance_to(found, tree, budget_bytes)
         except OSError as error:  # the device fails; what was read stays read
             problem = self._first(Refused(Reason.IO, f"{self.path}: {error.strerror}"))
             return Progress(0, problem, is_readable=False)
+        if progress.is_readable:
+            self._reported = None  # what goes wrong after this is another damage
+        return progress
 
     def close(self) -> None:
         """Give the descriptor back; the position is kept."""
@@ -120,7 +128,9 @@ class GrowingFile:
         current = self._open
         if current is None or current.fd < 0:
             return 0
-        unread = _read_on(current, self._sink, budget_bytes) if _is_continued(current, current.fd) else 0
+        unread = 0
+        if _is_continued(current, current.fd):
+            unread = _read_on(current, self._sink, budget_bytes, self._clock())
         if unread == 0 and why.reason is Reason.MISSING:
             self.close()  # so that a deleted file gives its space back
         return unread
@@ -140,7 +150,7 @@ class GrowingFile:
             self._open = _Open(current.fd)
             self.generations += 1
         assert self._open is not None  # noqa: S101 (for the type checker: _switch opened it)
-        return Progress(_read_on(self._open, self._sink, budget_bytes))
+        return Progress(_read_on(self._open, self._sink, budget_bytes, self._clock()))
 
     def _switch(self, tree: Tree) -> Refused | None:
         """Leave the old file, which is drained, for the one that is now at the path."""
@@ -181,11 +191,13 @@ def _guards(fd: int, offset: int) -> tuple[bytes, bytes]:
     )
 
 
-def _read_on(current: _Open, sink: LineSink, budget_bytes: int) -> int:
+def _read_on(current: _Open, sink: LineSink, budget_bytes: int, now_s: float) -> int:
     """Read within the budget and return how many bytes are left for another time."""
     before = os.fstat(current.fd)
     if _read_lines(current, sink, budget_bytes):
-        current.seen = signature(before)
+        is_settled = abs(now_s - before.st_ctime) > _TICK_S
+        current.seen = signature(before) if is_settled else None
+        current.mtime_s = before.st_mtime
         return 0
     current.seen = None
     return max(0, before.st_size - current.offset)
