@@ -42,3 +42,12 @@ def _promtool() -> Callable[..., tuple[int, str]]:
         return done.returncode, done.stdout + done.stderr
 
     return run
+
+
+@pytest.fixture(name="tools_python", scope="session")
+def _tools_python() -> str:
+    """Give the Python of the environment that tools.lock describes, made now if need be."""
+    made = subprocess.run([ROOT / "tests/deploy/tools"], capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        leave_out(f"tests/deploy/tools cannot make its environment: {made.stderr.strip()[-200:]}")
+    return made.stdout.strip()
