@@ -24,6 +24,9 @@ from exporter.web.stats import WebStats
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+_ACCEPT_TURNS = 3
+"""Turns of the event loop that asyncio takes from accepting a connection to telling its protocol."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -128,6 +131,13 @@ class _Server(uvicorn.Server):
         """Accept no more, then let the guard see everybody out."""
         if self._on_stopping is not None:
             self._on_stopping()
+        loop = asyncio.get_running_loop()
+        for sock in sockets or ():
+            loop.remove_reader(sock)
+        # Connections that were accepted but have no protocol yet get one now: asyncio drops them without closing
+        # them when their server is closed first.
+        for _ in range(_ACCEPT_TURNS):
+            await asyncio.sleep(0)
         for server in self.servers:
             server.close()
         for sock in sockets or ():
