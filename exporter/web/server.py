@@ -134,8 +134,8 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for sock in sockets or ():
             loop.remove_reader(sock)
-        # Connections that were accepted but have no protocol yet get one now: asyncio drops them without closing
-        # them when their server is closed first.
+        # Connections that were accepted but have no protocol yet get one now: asyncio drops them without
+        # closing them when their server is closed first.
         for _ in range(_ACCEPT_TURNS):
             await asyncio.sleep(0)
         for server in self.servers:
