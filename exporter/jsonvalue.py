@@ -64,6 +64,8 @@ def as_number(value: Any) -> float | None:
 
 def as_count(value: Any) -> int | None:
     """Return a whole number from 0 to 2**63, also from a numeric string; None for anything else."""
+    if type(value) is int:
+        return value if 0 <= value <= _MAX_COUNT else None
     number = as_number(value)
     if number is None or not 0 <= number <= _MAX_COUNT or not number.is_integer():
         return None
