@@ -110,7 +110,7 @@ class SourceCollector(Collector):
             _log.exception("source failed", extra={"fields": {"source": source.name, **source.labels}})
             problem = Refused(Reason.INTERNAL, f"{type(error).__name__}: see the log")
             reading = SourceReading(is_up=False, down_reason=problem.detail, problems=(problem,))
-        account.take(reading, self._monotonic() - began_s)
+        account.take(reading, self._monotonic() - began_s, now_s)
         for problem in reading.problems:
             self._report(source, problem, is_down=not reading.is_up)
         return reading

@@ -31,17 +31,19 @@ UNREAD = Family(f"{_P}unread_bytes", Kind.GAUGE, "Bytes of history that are stil
 
 @dataclass(slots=True)
 class SourceAccount:
-    """One source's standing: its last reading, and error counts that never fall."""
+    """One source's standing: its last reading (at `read_at_s`, Unix seconds), errors that never fall."""
 
     source: Source
     reading: SourceReading = field(default_factory=SourceReading)
     duration_s: float = 0.0
+    read_at_s: float = 0.0
     errors: Counter[Reason] = field(default_factory=lambda: Counter(dict.fromkeys(Reason, 0)))
 
-    def take(self, reading: SourceReading, duration_s: float) -> None:
+    def take(self, reading: SourceReading, duration_s: float, read_at_s: float) -> None:
         """Enter a reading."""
         self.reading = reading
         self.duration_s = duration_s
+        self.read_at_s = read_at_s
         self.errors.update(problem.reason for problem in reading.problems)
 
 

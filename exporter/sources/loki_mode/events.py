@@ -47,7 +47,10 @@ class SessionMarks:
 
 @dataclass(frozen=True, slots=True)
 class EventTotals:
-    """The tally at one moment; `duration_counts` has one bucket more than `DURATION_BUCKETS_S`, for +Inf."""
+    """The tally at one moment; `duration_counts` has one bucket more than `DURATION_BUCKETS_S`, for +Inf.
+
+    `last_s`: the time that the last record with one tells, Unix seconds; None where none does.
+    """
 
     events: int
     rejected: int
@@ -57,6 +60,7 @@ class EventTotals:
     duration_counts: Sequence[int]
     duration_sum_s: float
     marks: SessionMarks
+    last_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -75,6 +79,7 @@ class EventTally(LineSink):
     _ended: bool = False
     _iteration: int | None = None
     _iteration_at: datetime | None = None
+    _last_at: datetime | None = None
 
     def totals(self) -> EventTotals:
         """Return a copy that later lines do not change."""
@@ -89,6 +94,7 @@ class EventTally(LineSink):
             SessionMarks(
                 _epoch_s(self._started_at), self._ended, self._iteration, _epoch_s(self._iteration_at)
             ),
+            _epoch_s(self._last_at),
         )
 
     def lines(self, block: bytes) -> None:
@@ -98,6 +104,7 @@ class EventTally(LineSink):
             records = self._decode_lines(block)
         else:
             self.events += len(records)
+        self._last_at = next(filter(None, map(_TIME, reversed(records))), self._last_at)
         types = list(map(_TYPE, records))
         by_type = Counter(types)
         for type_, count in by_type.items():
@@ -201,6 +208,7 @@ _NO_DATA = _Data()
 _NAMED_OUTCOMES = ("completed", "failed")
 _DECODER = msgspec.json.Decoder(_Record)
 _TYPE = attrgetter("type")
+_TIME = attrgetter("timestamp")
 
 
 def _decode_block(block: bytes) -> list[_Record] | None:

@@ -28,6 +28,9 @@ SESSION_INFO = Family(
     "loki_mode_session_info", Kind.INFO, "Phase, provider and Loki Mode version of the session."
 )
 EVENTS_BY_KIND = Family("loki_mode_events_total", Kind.COUNTER, "Events that could be read, by kind.")
+LAST_EVENT = Family(
+    "loki_mode_last_event_timestamp_seconds", Kind.GAUGE, "Time that the last event in events.jsonl tells."
+)
 ITERATIONS = Family("loki_mode_iterations_total", Kind.COUNTER, "Iterations finished, by outcome.")
 ITERATION_DURATION = Family(
     "loki_mode_iteration_duration_seconds", Kind.HISTOGRAM, "Time from an iteration's start to its end."
@@ -72,6 +75,7 @@ ALL = (
     UPTIME,
     SESSION_INFO,
     EVENTS_BY_KIND,
+    LAST_EVENT,
     ITERATIONS,
     ITERATION_DURATION,
     COUNCIL_VOTES,

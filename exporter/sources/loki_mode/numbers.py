@@ -153,6 +153,7 @@ def _session_info(facts: Facts) -> Iterator[Row]:
 def _events(totals: EventTotals) -> Iterator[Row]:
     for kind in sorted(totals.kinds):
         yield Row(f.EVENTS_BY_KIND, {"kind": kind}, totals.kinds[kind])
+    yield from _known(f.LAST_EVENT, totals.last_s)
     for outcome in OUTCOMES:
         yield Row(f.ITERATIONS, {"outcome": outcome}, totals.outcomes.get(outcome, 0))
     durations = Histogram(DURATION_BUCKETS_S, totals.duration_counts, totals.duration_sum_s)
