@@ -92,15 +92,15 @@ class Document(Generic[T]):
             # A new signature is new damage if it is damage: count it again.
             self._looked_at, self._reported = touched, None
         if isinstance(text, Refused):
-            self._broken = True
+            if text.reason is Reason.MISSING:  # gone since the stat
+                self._forget()
+                return Reading(Standing.MISSING)
             return self._failed(text, now_s)
         try:
             self._value = self._parse(text)
         except TornJsonError as error:
-            self._broken = True
             return self._failed(Refused(Reason.TORN, f"{self.path}: {error}"), now_s)
         except ShapeError as error:
-            self._broken = True
             return self._failed(Refused(Reason.SHAPE, f"{self.path}: {error}"), now_s)
         self._broken = False
         self._mtime_s = found.st_mtime

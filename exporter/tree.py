@@ -51,6 +51,10 @@ def signature(found: os.stat_result) -> Signature:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
+_MAX_DIRS = 64
+"""Directories that one reading holds open at a time."""
+
+
 class Tree:
     """The directory `root`, opened for one reading; a context manager that closes what it opened.
 
@@ -80,11 +84,23 @@ class Tree:
         self._dirs.clear()
 
     def dir_fd(self, path: str) -> int | Refused:
-        """Return a descriptor of the directory at `path` (relative, `""` is the root); the tree owns it."""
+        """Return a descriptor of the directory at `path` (relative, `""` is the root).
+
+        The tree owns it, and may close it when another directory is asked for.
+        """
         known = self._dirs.get(path)
         if known is None:
-            known = self._dirs[path] = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
+            known = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
+            self._close_one_of_many()
+            self._dirs[path] = known
         return known
+
+    def _close_one_of_many(self) -> None:
+        """Close the directory that has been open longest, so that thousands of them need few descriptors."""
+        if len(self._dirs) >= _MAX_DIRS:
+            oldest = self._dirs.pop(next(path for path in self._dirs if path))
+            if isinstance(oldest, int):
+                os.close(oldest)
 
     def stat(self, path: str) -> os.stat_result | Refused:
         """Return the stat of the regular file at `path`, without opening it."""

@@ -86,6 +86,7 @@ class ProjectFiles:
         )
         self._receipts: dict[str, Document[extras.Receipt]] = {}
         self._pids: dict[str, Document[int]] = {}
+        self._unlisted: dict[str, Reason] = {}
         self.events = EventLog(keep_s=keep_s)
 
     def read(self, now_s: float) -> Facts | Refused:
@@ -154,9 +155,8 @@ class ProjectFiles:
 
     def _pid_files(self, tree: Tree, now_s: float, problems: list[Refused]) -> Iterator[PidFile]:
         """Yield the project's pid file and those of its sessions (v6.4 on), as far as they exist."""
-        names = tree.names("sessions", MAX_SESSIONS)
-        sessions = [] if isinstance(names, Refused) else sorted(names)
-        paths = ["loki.pid", *(f"sessions/{name}/loki.pid" for name in sessions)]
+        sessions = self._listed(tree, "sessions", MAX_SESSIONS, problems)
+        paths = ["loki.pid", *(f"sessions/{name}/loki.pid" for name in sorted(sessions or ()))]
         for gone in self._pids.keys() - set(paths):
             del self._pids[gone]
         for path in paths:
@@ -187,21 +187,29 @@ class ProjectFiles:
     def _is_dead(self, session: extras.SessionInfo | None) -> bool:
         return session is not None and bool(session.pid) and self._process(session.pid or 0) is None
 
+    def _listed(self, tree: Tree, path: str, limit: int, problems: list[Refused]) -> list[str] | None:
+        """Return the names in a folder, None where there is none; why it may not be read is told once."""
+        names = tree.names(path, limit)
+        if not isinstance(names, Refused) or names.reason is Reason.MISSING:
+            self._unlisted.pop(path, None)
+        elif self._unlisted.get(path) is not names.reason:
+            self._unlisted[path] = names.reason
+            problems.append(names)
+        return None if isinstance(names, Refused) else names
+
     def _read_receipts(
         self, tree: Tree, now_s: float
     ) -> tuple[tuple[extras.Receipt, ...] | None, list[Refused]]:
-        names = tree.names("proofs", MAX_RECEIPTS + 1)
-        if isinstance(names, Refused):
+        problems: list[Refused] = []
+        names = self._listed(tree, "proofs", MAX_RECEIPTS + 1, problems)
+        if names is None or len(names) > MAX_RECEIPTS:
+            # More than a scrape has time for are absent, not cut off.
             self._receipts.clear()
-            return None, [] if names.reason is Reason.MISSING else [names]
-        if len(names) > MAX_RECEIPTS:
-            # More than a scrape has time for: the numbers are then absent, not cut off.
-            return None, []
+            return None, problems
         paths = {f"proofs/{name}/proof.json" for name in names}
         for gone in self._receipts.keys() - paths:
             del self._receipts[gone]
         found: list[extras.Receipt] = []
-        problems: list[Refused] = []
         for path in sorted(paths):
             if path not in self._receipts:
                 self._receipts[path] = self._document(path, extras.parse_receipt)
