@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from exporter.logs import RepeatLimiter, log_event
 from exporter.web import landing as landing_page
 from exporter.web.connections import Limits
+from exporter.web.doorman import Doorman, Verdict
 from exporter.web.exposition import Registry, render, wanted
 from exporter.web.stats import Route, WebStats
 from exporter.web.worker import Busy, Worker
@@ -53,12 +54,16 @@ def build_app(
     limits: Limits | None = None,
     now_s: Callable[[], float] = time.time,
     repeats: RepeatLimiter | None = None,
+    doorman: Doorman | None = None,
+    extra_headers: Callable[[], Iterable[tuple[str, str]]] = tuple,
 ) -> App:
     """Return the app.
 
     `registry.collect`, `health` and `landing` may block: they run in worker threads, `health` apart from the
     other two, so that a hanging collection does not hang the health report. `landing` returns HTML that uses
     no style but `landing.STYLE`. `now_s` is Unix seconds; `repeats` thins out the log of failing pages.
+    `doorman` is asked before every page but `/-/healthy`. `extra_headers` (names in lower case) go with every
+    answer that has no header of that name.
     """
     home = landing or partial(landing_page.default_page, version, telemetry_path)
     return App(
@@ -70,6 +75,8 @@ def build_app(
         limits=limits or Limits(),
         now_s=now_s,
         repeats=repeats or RepeatLimiter(),
+        doorman=doorman,
+        extra_headers=extra_headers,
     )
 
 
@@ -87,6 +94,8 @@ class App:
         limits: Limits,
         now_s: Callable[[], float],
         repeats: RepeatLimiter,
+        doorman: Doorman | None,
+        extra_headers: Callable[[], Iterable[tuple[str, str]]],
     ) -> None:
         self.stats = stats
         self._registry = registry
@@ -96,6 +105,8 @@ class App:
         self._limits = limits
         self._now_s = now_s
         self._repeats = repeats
+        self._doorman = doorman
+        self._extra_headers = extra_headers
         self._started_s = now_s()
         self._pages = Worker("web-pages", MAX_PAGES_IN_THE_MAKING)
         self._checks = Worker("web-health", 1)
@@ -115,7 +126,7 @@ class App:
     ) -> None:
         """Answer one request."""
         route, handler = self._routes.get(_path(scope), (Route.OTHER, self._answer_not_found))
-        answer = await self._guarded(route, handler, scope)
+        answer = await self._refusal(route, scope) or await self._guarded(route, handler, scope)
         self.stats.answered(route, answer.status)
         headers = [
             ("content-type", answer.content_type),
@@ -125,6 +136,8 @@ class App:
             ("x-content-type-options", "nosniff"),
             *answer.headers,
         ]
+        own = {name for name, _ in headers}
+        headers.extend(header for header in self._extra_headers() if header[0] not in own)
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         await send({"type": "http.response.start", "status": answer.status, "headers": raw})
         await send({"type": "http.response.body", "body": answer.body})
@@ -133,6 +146,18 @@ class App:
         """Let the worker threads end; a call that hangs is left behind and does not keep the process."""
         self._pages.close()
         self._checks.close()
+        if self._doorman is not None:
+            self._doorman.close()
+
+    async def _refusal(self, route: Route, scope: Scope) -> Answer | None:
+        """Return what somebody gets whom the doorman does not let in; None for everybody else."""
+        if self._doorman is None or route is Route.HEALTHY:
+            return None
+        try:
+            return _REFUSALS.get(await self._doorman.judge(*_claim(scope)))
+        except Exception as error:  # noqa: BLE001 (the boundary: who cannot be judged does not come in)
+            self._record_failure(route, error)
+            return Answer(500, b"Credentials could not be checked because of a bug.\n")
 
     async def _guarded(
         self, route: Route, handler: Callable[[Scope], Awaitable[Answer]], scope: Scope
@@ -200,6 +225,23 @@ class App:
     async def _answer_not_found(self, _scope: Scope) -> Answer:
         paths = ", ".join(dict.fromkeys((self._telemetry_path, *self._routes)))
         return Answer(404, f"There is no page at this path. There are: {paths}\n".encode())
+
+
+_WHO = (
+    ("www-authenticate", 'Basic realm="tallyship-exporter", charset="UTF-8"'),
+    ("www-authenticate", 'Bearer realm="tallyship-exporter"'),
+)
+_REFUSALS = {
+    Verdict.MISSING: Answer(401, b"Say who you are: user and password, or a bearer token.\n", headers=_WHO),
+    Verdict.REFUSED: Answer(401, b"Wrong user, password or token.\n", headers=_WHO),
+    Verdict.BUSY: Answer(429, b"Too many passwords are waiting to be checked.\n", headers=_RETRY),
+}
+
+
+def _claim(scope: Scope) -> tuple[list[bytes], str]:
+    """Return the request's `Authorization` headers and its client's address."""
+    claims = [value for name, value in scope["headers"] if name == b"authorization"]
+    return claims, (scope.get("client") or ("unknown", 0))[0]
 
 
 def _path(scope: Scope) -> str:

@@ -23,7 +23,8 @@ Key = TypeVar("Key", bound=Hashable)
 class Phase(Enum):
     """What a connection is waiting for."""
 
-    HEADER = "the client has yet to send a whole request header (also: has just connected)"
+    HANDSHAKE = "the client has just connected, and TLS is not agreed on yet"
+    HEADER = "the client has yet to send a whole request header (also: has just connected, without TLS)"
     BODY = "the answer is out, and the client is still sending what nobody wants"
     SERVING = "we owe an answer"
     WRITING = "the client has yet to take the answer"
@@ -41,6 +42,7 @@ class Limits:
     """
 
     max_connections: int = 128
+    handshake_s: float = 5.0
     header_s: float = 5.0
     body_s: float = 5.0
     service_s: float = 60.0
@@ -68,6 +70,7 @@ class ConnectionTable(Generic[Key]):
         self._cap = limits.max_connections
         # SERVING has no entry: the app answers within `service_s`, and that answer is better than a cut.
         self._rules = {
+            Phase.HANDSHAKE: (limits.handshake_s, CloseReason.HANDSHAKE_TIMEOUT),
             Phase.HEADER: (limits.header_s, CloseReason.HEADER_TIMEOUT),
             Phase.BODY: (limits.body_s, CloseReason.UNWANTED_BODY),
             Phase.WRITING: (limits.write_s, CloseReason.WRITE_TIMEOUT),
@@ -82,10 +85,14 @@ class ConnectionTable(Generic[Key]):
         """Return the open connections, oldest first."""
         return list(self._entries)
 
-    def open(self, key: Key, now_s: float) -> float:
+    def open(self, key: Key, now_s: float, phase: Phase = Phase.HEADER) -> float:
         """Enter a new connection; returns the time at which it is overdue unless it moves on."""
-        entry = self._entries[key] = _Entry(Phase.HEADER, now_s)
+        entry = self._entries[key] = _Entry(phase, now_s)
         return self._deadline_s(entry)
+
+    def succeed(self, old: Key, new: Key, phase: Phase, now_s: float) -> float:
+        """Put `new` in the place of `old`; returns its deadline, infinity if `old` is not there any more."""
+        return self.open(new, now_s, phase) if self.drop(old) else inf
 
     def move(self, key: Key, phase: Phase, now_s: float) -> float:
         """Put a connection into `phase`; returns its new deadline, infinity if nothing changed."""

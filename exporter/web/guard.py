@@ -20,7 +20,7 @@ class Connection(Protocol):
     def cut(self, reason: CloseReason) -> None:
         """Close at once, unsent bytes and all."""
 
-    def finish(self) -> None:
+    def finish(self, reason: CloseReason = CloseReason.SHUTDOWN) -> None:
         """Close as soon as nothing is owed any more."""
 
 
@@ -39,10 +39,10 @@ class Guard:
         self._timer: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: Connection, phase: Phase = Phase.HEADER) -> None:
         """Enter a connection, and close the longest-idle one if that is one too many."""
         self.stats.accepted += 1
-        self._arm(self._table.open(connection, self._clock_s()))
+        self._arm(self._table.open(connection, self._clock_s(), phase))
         self.stats.open_connections = len(self._table)
         if (victim := self._table.above_cap()) is not None:
             victim.cut(CloseReason.CONNECTION_LIMIT)
@@ -52,6 +52,15 @@ class Guard:
     def moved(self, connection: Connection, phase: Phase) -> None:
         """Note the phase a connection is in now; a no-op unless it changed."""
         self._arm(self._table.move(connection, phase, self._clock_s()))
+
+    def succeeded(self, old: Connection, new: Connection, phase: Phase) -> None:
+        """Note that `new` has taken over from `old`, which is the same connection to its client."""
+        self._arm(self._table.succeed(old, new, phase, self._clock_s()))
+
+    def finish_all(self, reason: CloseReason) -> None:
+        """Close every connection as soon as nothing is owed on it; new ones may come."""
+        for connection in self._table.keys():  # noqa: SIM118 (a list of them: `finish` removes entries)
+            connection.finish(reason)
 
     def closed(self, connection: Connection, reason: CloseReason) -> None:
         """Forget a connection; only the first call for it counts."""
@@ -68,8 +77,7 @@ class Guard:
         Waits `limits.stop_s` at most, less if `at_once` is set meanwhile.
         """
         self.stopping = True
-        for connection in self._table.keys():  # noqa: SIM118 (a list of them: `finish` removes entries)
-            connection.finish()
+        self.finish_all(CloseReason.SHUTDOWN)
         if len(self._table):
             waits = [asyncio.ensure_future(event.wait()) for event in (self._empty, at_once)]
             await asyncio.wait(waits, timeout=self.limits.stop_s, return_when=asyncio.FIRST_COMPLETED)

@@ -30,7 +30,11 @@ class Address:
     @property
     def url(self) -> str:
         """The address as a URL that works on this machine, without a trailing slash."""
-        return f"http://{Address('localhost' if self.is_any else self.host, self.port)}"
+        return self.url_for("http")
+
+    def url_for(self, scheme: str) -> str:
+        """Return the same for `https`."""
+        return f"{scheme}://{Address('localhost' if self.is_any else self.host, self.port)}"
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ def bind(address: Address, queue: int = 1024) -> Listener | BindFailed:
     sock: socket.socket | None = None
     try:
         family, target = _resolve(address)
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        # With the protocol left out asyncio does not switch off Nagle's delay: 40 ms on a kept-alive scrape.
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family is socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address.host == "" else 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -37,9 +38,11 @@ class GuardedProtocol(H11Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         guard: Guard,
+        entered: Callable[[GuardedProtocol], None] | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._guard = guard
+        self._entered = entered or guard.opened
         self._reason: CloseReason | None = None
         self._client_done = False
         self._discarding = False
@@ -51,7 +54,7 @@ class GuardedProtocol(H11Protocol):
         """Enter the guard's table. With a high-water mark of 0, `pause_writing` means: some is unsent."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)
-        self._guard.opened(self)
+        self._entered(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave the guard's table."""
@@ -72,7 +75,7 @@ class GuardedProtocol(H11Protocol):
     def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio allows it, uvicorn never uses it
         """Keep the connection while an answer is owed: a half-closed client still reads."""
         self._client_done = True
-        return True if self._owes_answer() and self.scheme == "http" else None
+        return True if self._owes_answer() else None
 
     def pause_writing(self) -> None:
         """Note that the client has not taken everything."""
@@ -122,9 +125,9 @@ class GuardedProtocol(H11Protocol):
         self._guard.closed(self, self._reason)
         self.transport.abort()
 
-    def finish(self) -> None:
+    def finish(self, reason: CloseReason = CloseReason.SHUTDOWN) -> None:
         """Close as soon as the answer owed, if any, has been sent."""
-        self._reason = self._reason or CloseReason.SHUTDOWN
+        self._reason = self._reason or reason
         if self._owes_answer():
             self.cycle.keep_alive = False
         else:

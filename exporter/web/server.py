@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import uvicorn
 
@@ -20,7 +20,9 @@ from exporter.web.connections import Limits
 from exporter.web.guard import Guard
 from exporter.web.listen import Listener
 from exporter.web.protocol import GuardedProtocol
-from exporter.web.stats import WebStats
+from exporter.web.stats import CloseReason, WebStats
+from exporter.web.tls import TlsConnection
+from exporter.web.tls_context import Tls
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -30,11 +32,22 @@ _ACCEPT_TURNS = 3
 _log = logging.getLogger(__name__)
 
 
+class TlsSource(Protocol):
+    """Where the server gets certificates from, anew for each connection."""
+
+    def tls(self) -> Tls:
+        """Return what to use now."""
+
+    def on_renewed_tls(self, renewed: Callable[[], None]) -> None:
+        """Have a function called, from any thread, when connections should be made anew."""
+
+
 def serve(
     app: App,
     listener: Listener,
     *,
     limits: Limits | None = None,
+    tls: TlsSource | None = None,
     on_started: Callable[[Callable[[], None]], None] | None = None,
     on_stopping: Callable[[], None] | None = None,
 ) -> None:
@@ -44,24 +57,32 @@ def serve(
     after `limits.stop_s`, or at a second signal, is cut. `on_started` is called on the event loop as soon as
     requests are answered, with a function that stops the server from any thread; `on_stopping` when stopping
     begins. Neither may block. Signals are handled only when this runs in the main thread. Counts are in
-    `app.stats`.
+    `app.stats`. With `tls`, TLS is all that is spoken; when it is renewed, connections made before are closed
+    as soon as their answers are out, so that a certificate which is no longer good stops being used.
     """
-    asyncio.run(_serve(app, listener.sock, limits or Limits(), on_started, on_stopping))
+    asyncio.run(_serve(app, listener.sock, limits or Limits(), tls, _Hooks(on_started, on_stopping)))
+
+
+class _Hooks(NamedTuple):
+    on_started: Callable[[Callable[[], None]], None] | None
+    on_stopping: Callable[[], None] | None
 
 
 async def _serve(
     app: App,
     sock: socket.socket,
     limits: Limits,
-    on_started: Callable[[Callable[[], None]], None] | None,
-    on_stopping: Callable[[], None] | None,
+    tls: TlsSource | None,
+    hooks: _Hooks,
 ) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_LoopErrors(app.stats).handle)
     guard = Guard(limits, app.stats)
+    if tls is not None:
+        tls.on_renewed_tls(lambda: _soon(loop, guard.finish_all, CloseReason.TLS_RENEWED))
     config = uvicorn.Config(
         cast("Any", app),
-        http=cast("Any", partial(GuardedProtocol, guard=guard)),
+        http=cast("Any", partial(_connection, guard, tls)),
         interface="asgi3",
         loop="none",
         ws="none",
@@ -77,7 +98,7 @@ async def _serve(
         h11_max_incomplete_event_size=limits.header_bytes,
     )
     try:
-        await _Server(config, guard, on_started, on_stopping).serve([sock])
+        await _Server(config, guard, hooks).serve([sock])
     finally:
         app.close()
 
@@ -89,13 +110,11 @@ class _Server(uvicorn.Server):
         self,
         config: uvicorn.Config,
         guard: Guard,
-        on_started: Callable[[Callable[[], None]], None] | None,
-        on_stopping: Callable[[], None] | None,
+        hooks: _Hooks,
     ) -> None:
         super().__init__(config)
         self._guard = guard
-        self._on_started = on_started
-        self._on_stopping = on_stopping
+        self._hooks = hooks
         self._stop = asyncio.Event()
         self._stop_at_once = asyncio.Event()
 
@@ -119,9 +138,9 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         for sock in sockets or ():
             sock.listen(self._guard.limits.accept_queue)
-        if self._on_started is not None:
+        if self._hooks.on_started is not None:
             loop = asyncio.get_running_loop()
-            self._on_started(lambda: _stop_from_any_thread(loop, self._stop))
+            self._hooks.on_started(lambda: _soon(loop, self._stop.set))
 
     async def main_loop(self) -> None:
         """Wait for the signal."""
@@ -129,8 +148,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more, then let the guard see everybody out."""
-        if self._on_stopping is not None:
-            self._on_stopping()
+        if self._hooks.on_stopping is not None:
+            self._hooks.on_stopping()
         loop = asyncio.get_running_loop()
         for sock in sockets or ():
             loop.remove_reader(sock)
@@ -157,9 +176,16 @@ class _Server(uvicorn.Server):
         self._stop.set()
 
 
-def _stop_from_any_thread(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+def _connection(guard: Guard, tls: TlsSource | None, **uvicorns: Any) -> asyncio.Protocol:
+    """Return what speaks on a new connection."""
+    make_http = partial(GuardedProtocol, guard=guard, **uvicorns)
+    return make_http() if tls is None else TlsConnection(tls.tls(), make_http, guard)
+
+
+def _soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: Any) -> None:
+    """Make a call on the loop, from any thread."""
     with suppress(RuntimeError):  # the loop is closed: it has stopped already
-        loop.call_soon_threadsafe(stop.set)
+        loop.call_soon_threadsafe(call, *arguments)
 
 
 class _LoopErrors:

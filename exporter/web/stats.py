@@ -24,16 +24,21 @@ class CloseReason(StrEnum):
     CLIENT = "client"
     ANSWERED = "answered"
     CONNECTION_LIMIT = "connection_limit"
+    HANDSHAKE_FAILED = "handshake_failed"
+    HANDSHAKE_TIMEOUT = "handshake_timeout"
     HEADER_TIMEOUT = "header_timeout"
     WRITE_TIMEOUT = "write_timeout"
     IDLE_TIMEOUT = "idle_timeout"
     UNWANTED_BODY = "unwanted_body"
     BAD_REQUEST = "bad_request"
+    TLS_RENEWED = "tls_renewed"
     SHUTDOWN = "shutdown"
 
 
 _EXPECTED_ANSWERS = (
     (Route.METRICS, 200),
+    (Route.METRICS, 401),
+    (Route.METRICS, 429),
     (Route.METRICS, 500),
     (Route.METRICS, 503),
     (Route.LANDING, 200),

@@ -15,14 +15,16 @@ class Recorded:
     def __init__(self, guard: Guard) -> None:
         self.guard = guard
         self.asked: list[CloseReason | str] = []
+        self.why: CloseReason | None = None
 
     def cut(self, reason: CloseReason) -> None:
         """Close at once."""
         self.asked.append(reason)
         self.guard.closed(self, reason)
 
-    def finish(self) -> None:
+    def finish(self, reason: CloseReason = CloseReason.SHUTDOWN) -> None:
         """Close when nothing is owed; here: when the test says so."""
+        self.why = reason
         self.asked.append("finish")
 
 
