@@ -55,6 +55,7 @@ class LokiModeProject:
         self._agents = _AgentMemory(settings.keep_s)
         self._costs: tuple[PriceTable, Costs] | None = None
         self._bad_limit: str | None = None
+        self._down: Reason | None = None
 
     @property
     def labels(self) -> Labels:
@@ -68,7 +69,9 @@ class LokiModeProject:
             state = None if isinstance(facts, Refused) else facts.state.value
             self._labels = self._name_it(state.project if state is not None else None)
         if isinstance(facts, Refused):
-            return SourceReading(is_up=False, down_reason=facts.detail, problems=(facts,))
+            is_new, self._down = facts.reason is not self._down, facts.reason
+            return SourceReading(is_up=False, down_reason=facts.detail, problems=(facts,) if is_new else ())
+        self._down = None
         settings = self._settings
         session = judge(
             evidence(
