@@ -13,6 +13,7 @@ import os
 import stat
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -149,16 +150,11 @@ class Tree:
         fd = self.dir_fd(path)
         if isinstance(fd, Refused):
             return fd
-        found: list[str] = []
         try:
             with os.scandir(fd) as entries:
-                for entry in entries:
-                    found.append(entry.name)
-                    if len(found) >= limit:
-                        break
+                return [entry.name for entry in islice(entries, limit)]
         except OSError as error:
             return _refused(path, error)
-        return found
 
     def _open(self, path: str, flags: int) -> int | Refused:
         head, _, name = path.rpartition("/")
