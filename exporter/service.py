@@ -12,6 +12,7 @@ from exporter.collector import SourceCollector
 from exporter.config import Config
 from exporter.process import pids_are_visible
 from exporter.sources.loki_mode import LokiModeProjects, Settings, Wanted
+from exporter.sources.loki_mode.discovery import Names
 from shared.healthcheck import Report, State, Tracker
 
 
@@ -26,6 +27,11 @@ def make_collector(config: Config, environ: Mapping[str, str] = os.environ) -> S
     )
     wanted = Wanted(config.loki_dirs, config.registry, config.names)
     return SourceCollector(LokiModeProjects(wanted, settings), cache_s=config.cache_s)
+
+
+def lone_title(config: Config) -> str:
+    """Return what people would call the one project whose metrics carry no name."""
+    return Names(config.names).name(config.loki_dirs[0], None) if config.loki_dirs else "Loki Mode"
 
 
 def make_registry(collector: SourceCollector) -> CollectorRegistry:

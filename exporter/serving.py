@@ -11,21 +11,29 @@ from functools import partial
 from exporter import notify
 from exporter.collector import SourceCollector
 from exporter.config import Config
+from exporter.landing import landing_page
 from exporter.logs import log_event
 from exporter.selfmetrics import package_version
-from exporter.service import SourceHealth, make_collector, make_registry
+from exporter.service import SourceHealth, lone_title, make_collector, make_registry
 from exporter.web.asgi import build_app
 from exporter.web.listen import BindFailed, bind
 from exporter.web.neighbour import ask, explain
+from exporter.web.protection import Protection, WebConfigFile
 from exporter.web.server import serve as serve_app
 from exporter.web.stats import WebStats
 from exporter.webmetrics import WebCollector
+from exporter.webprotection import ProtectionCollector, make_doorman, warn_if_exposed
 
 _log = logging.getLogger("exporter")
 
 
 def serve(config: Config) -> str | None:
     """Serve until SIGTERM and return None, or at once a line that says why it cannot begin."""
+    web = None if config.web_config_file is None else WebConfigFile(config.web_config_file)
+    refused = web.load() if web is not None else None
+    if refused is not None:
+        return "; ".join(refused.problems)
+    protection = Protection() if web is None else web.current
     listener = bind(config.listen_address)
     if isinstance(listener, BindFailed):
         return explain(listener, ask(listener.address) if listener.in_use else None)
@@ -33,15 +41,22 @@ def serve(config: Config) -> str | None:
     registry = make_registry(collector)
     stats = WebStats()
     registry.register(WebCollector(stats))
+    doorman = None if web is None else make_doorman(web)
+    if web is not None and doorman is not None:
+        registry.register(ProtectionCollector(web, doorman))
     health = SourceHealth(collector)
     app = build_app(
         registry,
         health=health.report,
         version=package_version(),
+        landing=partial(landing_page, collector, config.telemetry_path, lone_title(config)),
         telemetry_path=config.telemetry_path,
         stats=stats,
+        doorman=doorman,
+        extra_headers=tuple if web is None else lambda: web.current.headers,
     )
-    address = listener.address
+    url = listener.address.url_for("http" if protection.tls is None else "https")
+    warn_if_exposed(listener.sock, protection)
     systemd = notify.of_this_process()
     stopped = threading.Event()
 
@@ -50,13 +65,15 @@ def serve(config: Config) -> str | None:
             _log,
             logging.INFO,
             "serving",
-            url=f"{address.url}{config.telemetry_path}",
+            url=f"{url}{config.telemetry_path}",
             version=package_version(),
             loki_dirs=",".join(config.loki_dirs),
         )
         # A long history starts to be read now, not at the first scrape.
         threading.Thread(target=collector.collect, name="first-reading", daemon=True).start()
-        systemd.send(notify.message(ready=True, status=f"answers at {address.url}"))
+        if web is not None:
+            web.watch()
+        systemd.send(notify.message(ready=True, status=f"answers at {url}"))
         work = partial(_work, collector, asyncio.get_running_loop())
         threading.Thread(
             target=notify.report_progress, args=(systemd, work, stopped), name="systemd", daemon=True
@@ -70,11 +87,14 @@ def serve(config: Config) -> str | None:
         serve_app(
             app,
             listener,
+            tls=None if protection.tls is None else web,
             on_started=on_started,
             on_stopping=on_stopping,
         )
     finally:
         stopped.set()
+        if web is not None:
+            web.close()
         collector.close()
     return None
 
