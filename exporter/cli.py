@@ -9,12 +9,15 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from exporter.config import Config, ConfigError, load_config
 from exporter.selfmetrics import package_version
+
+if TYPE_CHECKING:
+    from exporter.client import Access
 
 EXIT_DOWN = 1
 EXIT_USAGE = 2
@@ -67,8 +70,24 @@ _WEB_SETTINGS = (
         help="Where the metrics are. [/metrics, $LOKI_METRICS_PATH]",
     ),
     click.option(
+        "--web.config.file",
+        "web_config_file",
+        metavar="FILE",
+        help="TLS, users and tokens, in the format of Prometheus' exporters.",
+    ),
+    click.option(
         "--cache-seconds", metavar="SECONDS", help="Scrapes within this time share one reading. [2]"
     ),
+)
+
+
+_ACCESS = (
+    click.option("--ca-file", metavar="FILE", help="Speak TLS with whom this authority (PEM) vouches for."),
+    click.option("--cert-file", metavar="FILE", help="Certificate to show, where one is asked for (PEM)."),
+    click.option("--key-file", metavar="FILE", help="Its key. [in the same file]"),
+    click.option("--user", metavar="NAME", help="Who asks, where users are asked for."),
+    click.option("--password-file", metavar="FILE", help="A file with the user's password."),
+    click.option("--token-file", metavar="FILE", help="A file with a bearer token."),
 )
 
 
@@ -136,8 +155,14 @@ def check(**flags: Any) -> None:
 @click.option("--path", metavar="PATH", help="Where its metrics are. [/metrics, $LOKI_METRICS_PATH]")
 @click.option("--watch", type=float, metavar="SECONDS", help="Fetch again and again, this far apart.")
 @click.option("--filter", "name_filter", metavar="NAME", help="Only metrics whose name has NAME in it.")
+@_with(*_ACCESS)
 def metrics(
-    host: str, port: str | None, path: str | None, watch: float | None, name_filter: str | None
+    host: str,
+    port: str | None,
+    path: str | None,
+    watch: float | None,
+    name_filter: str | None,
+    **access: str | None,
 ) -> None:
     """Fetch the metrics of an exporter that is running, as `loki metrics` does."""
     import time  # noqa: PLC0415
@@ -148,8 +173,9 @@ def metrics(
     path = path or os.environ.get("LOKI_METRICS_PATH") or "/metrics"
     if watch is not None and watch <= 0:
         raise click.BadParameter("must be more than 0", param_hint="--watch")
+    with_ = _access_or_exit(access)
     while True:
-        page = fetch_metrics(host, port, path)
+        page = fetch_metrics(host, port, path, context=with_.context, headers=with_.headers)
         if page.failure is not None:
             _exit(page.failure, EXIT_DOWN)
         if watch is not None and sys.stdout.isatty():
@@ -166,12 +192,14 @@ def metrics(
     "--timeout", "timeout_s", type=float, default=5.0, metavar="SECONDS", help="How long to wait. [5]"
 )
 @click.option("--strict", is_flag=True, help="Exit 1 when degraded, too.")
-def healthcheck(url: str, timeout_s: float, *, strict: bool) -> None:
+@_with(*_ACCESS)
+def healthcheck(url: str, timeout_s: float, *, strict: bool, **access: str | None) -> None:
     """Ask a running process for its health; exit 0 when it works, 1 when it fails or does not answer."""
     from shared.healthcheck import State, Unreachable, probe  # noqa: PLC0415
 
+    with_ = _access_or_exit(access)
     try:
-        report = probe(url, timeout_s)
+        report = probe(url, timeout_s, context=with_.context, headers=with_.headers)
     except ValueError as error:
         _exit(str(error), EXIT_USAGE)
     if isinstance(report, Unreachable):
@@ -181,6 +209,45 @@ def healthcheck(url: str, timeout_s: float, *, strict: bool) -> None:
         click.echo(f"  {check_.name}: {check_.state}: {check_.detail}")
     if report.state is State.FAILING or (strict and report.state is State.DEGRADED):
         sys.exit(EXIT_DOWN)
+
+
+@main.command("hash-password", short_help="Make an entry for a user or a token.")
+@click.argument("name", required=False)
+@click.option("--bearer", is_flag=True, help="Make the entry of a bearer token instead of a user's.")
+@click.option(
+    "--cost", type=click.IntRange(4, 18), metavar="NUMBER", help="What bcrypt is to cost; +1 doubles it. [10]"
+)
+def hash_password(name: str | None, cost: int | None, *, bearer: bool) -> None:
+    """Make an entry of the web configuration file for the user or token NAME.
+
+    The password is asked for on a terminal, and otherwise read from standard input, its first line.
+    """
+    from exporter.entries import DEFAULT_COST, token_entry, user_entry  # noqa: PLC0415
+
+    if bearer and cost is not None:
+        raise click.BadParameter("has no meaning with --bearer", param_hint="--cost")
+    secret = _secret_from_user("Token" if bearer else "Password")
+    try:
+        entry = token_entry(secret, name) if bearer else user_entry(secret, name, cost or DEFAULT_COST)
+    except ValueError as error:
+        _exit(str(error), EXIT_USAGE)
+    click.echo(entry, nl=False)
+
+
+def _secret_from_user(what: str) -> bytes:
+    if sys.stdin.isatty():
+        answer: str = click.prompt(what, hide_input=True, confirmation_prompt=True, err=True)
+        return answer.encode()
+    return sys.stdin.buffer.readline(1 << 16).rstrip(b"\r\n")
+
+
+def _access_or_exit(access: dict[str, str | None]) -> Access:
+    from exporter.client import make_access  # noqa: PLC0415
+
+    try:
+        return make_access(**access)
+    except ValueError as error:
+        _exit(str(error), EXIT_USAGE)
 
 
 def _config_or_exit(flags: dict[str, Any]) -> Config:

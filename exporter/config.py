@@ -36,6 +36,7 @@ class Config:
     names: Mapping[str, str] = field(default_factory=dict)
     listen_address: Address = DEFAULT_ADDRESS
     telemetry_path: str = "/metrics"
+    web_config_file: str | None = None
     cache_s: float = 2.0
     prices: PriceTable = field(default_factory=dict)
     state_max_age_s: float = 30.0
@@ -69,6 +70,8 @@ def load_config(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
             if name in layer:
                 try:
                     values[field_name] = parse(layer[name])
+                except ConfigError as several:
+                    problems.extend(f"{origin}{_spelling(origin, name)}: {one}" for one in several.problems)
                 except (ValueError, PricingError) as problem:
                     problems.append(f"{origin}{_spelling(origin, name)}: {problem}")
                 break
@@ -175,6 +178,18 @@ def _path(value: object) -> str:
     return value
 
 
+def _web_config(value: object) -> str:
+    """Return the file's name if all that it names is good; it is loaded again when serving begins."""
+    if not isinstance(value, str):
+        raise ValueError("must be a file")
+    from exporter.web.protection import WebConfigFile  # noqa: PLC0415 (nobody without such a file needs TLS)
+
+    refused = WebConfigFile(value).load()
+    if refused is not None:
+        raise ConfigError(refused.problems)
+    return value
+
+
 def _seconds(value: object) -> float:
     try:
         seconds = float(value) if isinstance(value, int | float | str) else -1.0
@@ -214,6 +229,7 @@ SETTINGS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "registry": ("registry", _registry),
     "listen_address": ("listen_address", _address),
     "telemetry_path": ("telemetry_path", _path),
+    "web_config_file": ("web_config_file", _web_config),
     "cache_seconds": ("cache_s", _seconds),
     "pricing": ("prices", _prices),
     "state_max_age_seconds": ("state_max_age_s", _seconds),
@@ -224,4 +240,8 @@ SETTINGS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 """By name in the file: the field of `Config` and the parser, which raises `ValueError`."""
 
 _ENVIRONMENT_NAMES = {"loki_dir": "LOKI_DIR", "telemetry_path": "LOKI_METRICS_PATH"}
-_FLAGS = {"listen_address": "web.listen-address", "telemetry_path": "web.telemetry-path"}
+_FLAGS = {
+    "listen_address": "web.listen-address",
+    "telemetry_path": "web.telemetry-path",
+    "web_config_file": "web.config.file",
+}

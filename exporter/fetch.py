@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 _TIMEOUT_S = 10.0
 _LIMIT_BYTES = 64 << 20
+_HINTS = {
+    http.client.UNAUTHORIZED: "; it wants --user and --password-file, or --token-file",
+    http.client.BAD_REQUEST: "; if it speaks TLS, it wants --ca-file",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +23,33 @@ class Page:
     failure: str | None = None
 
 
-def fetch_metrics(host: str, port: str, path: str) -> Page:
-    """Return the exposition at the address."""
+def fetch_metrics(
+    host: str,
+    port: str,
+    path: str,
+    *,
+    context: ssl.SSLContext | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Page:
+    """Return the exposition at the address, over TLS if there is a context for it."""
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
         return Page(failure=f"{port!r} is no port number")
-    connection = http.client.HTTPConnection(host, int(port), timeout=_TIMEOUT_S)
+    url = f"{'http' if context is None else 'https'}://{host}:{port}{path}"
+    connection = (
+        http.client.HTTPConnection(host, int(port), timeout=_TIMEOUT_S)
+        if context is None
+        else http.client.HTTPSConnection(host, int(port), timeout=_TIMEOUT_S, context=context)
+    )
     try:
-        connection.request("GET", path, headers={"Accept": "text/plain;version=0.0.4"})
+        connection.request("GET", path, headers={"Accept": "text/plain;version=0.0.4", **(headers or {})})
         answer = connection.getresponse()
         body = answer.read(_LIMIT_BYTES)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return Page(failure=f"http://{host}:{port}{path}: {error!s}; is it running there?")
+        return Page(failure=f"{url}: {error!s}; is it running there?")
     finally:
         connection.close()
     if answer.status != http.client.OK:
-        return Page(failure=f"http://{host}:{port}{path}: HTTP {answer.status} {answer.reason}")
+        return Page(failure=f"{url}: HTTP {answer.status} {answer.reason}{_HINTS.get(answer.status, '')}")
     return Page(body.decode("utf-8", "replace"))
 
 

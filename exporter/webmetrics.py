@@ -19,6 +19,19 @@ CLOSED = Family(f"{_P}connections_closed_total", Kind.COUNTER, "Connections clos
 REQUESTS = Family(f"{_P}requests_total", Kind.COUNTER, "Requests answered, by page and status.")
 FAILURES = Family(f"{_P}failures_total", Kind.COUNTER, "Requests that met a bug of ours, by page.")
 LOOP_ERRORS = Family(f"{_P}loop_errors_total", Kind.COUNTER, "Errors that reached the event loop.")
+AUTHORIZATIONS = Family(
+    f"{_P}authorizations_total", Kind.COUNTER, "Requests that had to say who asks, by what became of it."
+)
+RELOADED = Family(
+    "tallyship_exporter_web_config_reload_success",
+    Kind.GAUGE,
+    "Whether the web configuration in force is the one in the files (0 or 1).",
+)
+RELOADED_AT = Family(
+    "tallyship_exporter_web_config_reload_success_timestamp_seconds",
+    Kind.GAUGE,
+    "When the web configuration in force was loaded.",
+)
 
 
 class WebCollector(Collector):

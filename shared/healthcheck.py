@@ -7,12 +7,13 @@ work, and restarting it would help nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from http import HTTPStatus
 from http.client import HTTPException
-from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector
+from ssl import SSLContext
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, Request
 
 import msgspec
 
@@ -153,8 +154,16 @@ class Unreachable(msgspec.Struct, frozen=True):
     reason: str
 
 
-def probe(url: str, timeout_s: float = 5.0) -> Report | Unreachable:
+def probe(
+    url: str,
+    timeout_s: float = 5.0,
+    *,
+    context: SSLContext | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Report | Unreachable:
     """Ask the process behind `url` (its `/health`) for its report.
+
+    `context` says whom to trust for https, None: whom the system trusts. `headers` go with the request.
 
     Goes there directly: no proxy from the environment, no redirect. `timeout_s` is for each wait on the
     network. Expected failures come back as `Unreachable`; only a URL that is not http(s) raises `ValueError`.
@@ -163,9 +172,10 @@ def probe(url: str, timeout_s: float = 5.0) -> Report | Unreachable:
         raise ValueError(f"not an http or https address: {url!r}")
     opener = OpenerDirector()
     opener.add_handler(HTTPHandler())
-    opener.add_handler(HTTPSHandler())
+    opener.add_handler(HTTPSHandler(context=context))
     try:
-        with opener.open(url, timeout=timeout_s) as answer:
+        request = Request(url, headers=dict(headers or {}))  # noqa: S310 (the scheme has been looked at)
+        with opener.open(request, timeout=timeout_s) as answer:
             status: int = answer.status
             body: bytes = answer.read(PROBE_LIMIT_BYTES)
     except (OSError, HTTPException, ValueError) as error:  # ValueError: no such port, no such host name
