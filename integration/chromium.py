@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,14 @@ FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
+_BECOME = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.dup2(int(sys.argv[2]), 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Puts the pipes where the browser expects them, and becomes the browser. (A POSIX shell cannot: it need not
+know descriptors above 9.)"""
 
 
 def find() -> str | None:
@@ -77,8 +86,12 @@ class Page:
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.seen.clear()
         self.call("Page.navigate", url=url)
-        while not any(name == "Page.loadEventFired" for name, _ in self.seen):
-            self._receive(f"loading {url}")
+        self.wait_for("Page.loadEventFired")
+
+    def wait_for(self, event: str) -> None:
+        """Wait until an event of that name has come since the page was opened."""
+        while not self.events(event):
+            self._receive(f"waiting for {event}")
 
     def value(self, expression: str) -> Any:
         """Return what a JavaScript expression comes to in the page."""
@@ -121,12 +134,13 @@ def browser(program: str, profile: Path) -> Iterator[Page]:
     """Run the browser with a new, empty profile, and end it afterwards."""
     from_us, to_browser = os.pipe()
     from_browser, to_us = os.pipe()
-    # The shell puts the pipes where the browser expects them, and becomes the browser.
     process = subprocess.Popen(
         [
-            "sh",
+            sys.executable,
             "-c",
-            f'exec "$0" "$@" 3<&{from_us} 4>&{to_us}',
+            _BECOME,
+            f"{from_us}",
+            f"{to_us}",
             program,
             *FLAGS,
             f"--user-data-dir={profile}",

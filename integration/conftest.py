@@ -19,7 +19,7 @@ import docker.errors  # type: ignore[import-untyped]
 import pytest
 import requests
 
-from integration import containers
+from integration import chromium, containers
 from integration.containers import Loki, Prometheus
 
 REQUIRED = os.environ.get("TALLYSHIP_REQUIRE_INTEGRATION") == "1"
@@ -53,6 +53,8 @@ def missing(image: str | None = None) -> str | None:
 def missing_for(item: pytest.Item) -> str | None:
     """Say what this machine lacks for this test, or None."""
     used = {name.removeprefix("module_") for name in getattr(item, "fixturenames", ())}
+    if "chromium" in used:
+        return None if chromium.find() else "there is no Chromium (Debian's package chromium)"
     wanted = [image for name, image in IMAGE_OF_FIXTURE.items() if name in used]
     return missing() or next(filter(None, map(missing, wanted)), None)
 
