@@ -61,6 +61,11 @@ class RepeatLimiter:
         return last[1] if last is not None else 0
 
 
+def printable(text: str) -> str:
+    """Return text for a terminal: on one line, with all that an agent could hide in a name made visible."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def _parts(record: logging.LogRecord) -> dict[str, Any]:
     when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
     parts: dict[str, Any] = {

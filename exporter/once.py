@@ -9,6 +9,7 @@ from prometheus_client.exposition import generate_latest
 
 from exporter.collector import SourceCollector
 from exporter.config import Config
+from exporter.logs import printable
 from exporter.selfmetrics import SourceAccount
 from exporter.service import make_collector, make_registry
 
@@ -21,7 +22,7 @@ def print_metrics(config: Config, out: BinaryIO) -> Sequence[str]:
         out.write(generate_latest(make_registry(collector)))
         out.flush()
         return [
-            f"{_title(account)} is down: {account.reading.down_reason}"
+            printable(f"{_title(account)} is down: {account.reading.down_reason}")
             for account in collector.accounts()
             if not account.reading.is_up
         ]
@@ -41,7 +42,9 @@ def describe(config: Config) -> tuple[Sequence[str], bool]:
             lines.extend(_description(account))
         if not accounts:
             lines.append("no project found: nothing would be exported but the exporter's own metrics")
-        return lines, bool(accounts) and all(account.reading.is_up for account in accounts)
+        return [printable(line) for line in lines], bool(accounts) and all(
+            account.reading.is_up for account in accounts
+        )
     finally:
         collector.close()
 
