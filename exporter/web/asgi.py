@@ -15,7 +15,7 @@ from exporter.logs import RepeatLimiter, log_event
 from exporter.web import landing as landing_page
 from exporter.web.connections import Limits
 from exporter.web.doorman import Doorman, Verdict
-from exporter.web.exposition import Registry, render, wanted
+from exporter.web.exposition import EncodedFamilies, Registry, render, wanted
 from exporter.web.stats import Route, WebStats
 from exporter.web.worker import Busy, Worker
 from shared import healthcheck
@@ -99,6 +99,7 @@ class App:
     ) -> None:
         self.stats = stats
         self._registry = registry
+        self._encoded = EncodedFamilies()
         self._health = health
         self._landing = landing
         self._telemetry_path = telemetry_path
@@ -200,7 +201,8 @@ class App:
         want = wanted(
             _header(headers, b"accept"), _header(headers, b"accept-encoding"), query.get("name[]", [])
         )
-        page = await self._pages.run(want, partial(render, self._registry, want), self._limits.service_s)
+        make = partial(render, self._registry, want, self._encoded)  # in one thread, one page after the other
+        page = await self._pages.run(want, make, self._limits.service_s)
         extra = [("vary", "Accept, Accept-Encoding")]
         if want.gzip:
             extra.append(("content-encoding", "gzip"))
