@@ -71,11 +71,11 @@ class Receipt:
 def parse_budget(text: bytes) -> Budget:
     """Return the budget; raises `TornJsonError` or `ShapeError`, as all parsers here."""
     value = _object(text)
-    limit = as_number(value.get("budget_limit"))
+    limit = _amount(value.get("budget_limit"))
     exceeded = value.get("exceeded")
     return Budget(
-        limit if limit is not None else as_number(value.get("limit")),
-        as_number(value.get("budget_used")),
+        limit if limit is not None else _amount(value.get("limit")),
+        _amount(value.get("budget_used")),
         exceeded if isinstance(exceeded, bool) else None,
     )
 
@@ -84,9 +84,9 @@ def parse_tracking(text: bytes) -> Tracking:
     """Return the context tracker's totals."""
     value = _object(text)
     totals, current = as_mapping(value.get("totals")), as_mapping(value.get("current"))
-    percent = as_number(current.get("context_window_pct"))
+    percent = _amount(current.get("context_window_pct"))
     return Tracking(
-        as_number(totals.get("total_cost_usd")),
+        _amount(totals.get("total_cost_usd")),
         None if percent is None else round(percent / 100, 6),
         as_count(totals.get("compaction_count")),
     )
@@ -127,6 +127,12 @@ def parse_receipt(text: bytes) -> Receipt:
     verdict = _VERDICT_BY_HEADLINE.get(headline, "unknown") if isinstance(headline, str) else "unknown"
     records = as_mapping(value.get("verification"))
     return Receipt(verdict, tuple(kind for kind, key in PROVENANCES.items() if records.get(key)))
+
+
+def _amount(value: Any) -> float | None:
+    """Return a finite amount; none of these files has a use for a negative one."""
+    number = as_number(value)
+    return number if number is not None and number >= 0 else None
 
 
 def _object(text: bytes) -> Mapping[str, Any]:
