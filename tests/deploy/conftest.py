@@ -51,3 +51,14 @@ def _tools_python() -> str:
     if made.returncode != 0:
         leave_out(f"tests/deploy/tools cannot make its environment: {made.stderr.strip()[-200:]}")
     return made.stdout.strip()
+
+
+@pytest.fixture(name="alertmanager_folder", scope="session")
+def _alertmanager_folder() -> Path:
+    """Give the folder of a real alertmanager and amtool."""
+    made = subprocess.run(
+        [ROOT / "tests/deploy/alertmanager/make"], capture_output=True, text=True, check=False
+    )
+    if made.returncode != 0:
+        leave_out(f"tests/deploy/alertmanager/make cannot build it: {made.stderr.strip()[-200:]}")
+    return Path(made.stdout.strip())
