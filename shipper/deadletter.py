@@ -1,0 +1,56 @@
+"""Lines that Loki will never take, as JSON lines on disk; capped, and durable before the position passes them."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import orjson
+
+
+class DeadLetters:
+    """Appends to one file. `write` returns False when the cap or the disk does not allow it: then nothing is settled."""
+
+    def __init__(self, path: pathlib.Path, limit_bytes: int) -> None:
+        self.path = path
+        self._limit_bytes = limit_bytes
+        self.problem = ""
+        """Why the last write failed; empty when it did not."""
+
+    def write(self, records: list[dict[str, object]]) -> bool:
+        """Append the records, durably; all or, as far as the file system keeps its word, none."""
+        data = b"".join(orjson.dumps(record) + b"\n" for record in records)
+        try:
+            fd = os.open(
+                self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            self.problem = f"{self.path}: {error.strerror}"
+            return False
+        try:
+            size = os.fstat(fd).st_size
+            if size + len(data) > self._limit_bytes:
+                self.problem = f"{self.path} is full ({size} of {self._limit_bytes} bytes)"
+                return False
+            try:
+                written = os.write(fd, data)
+                if written < len(data):
+                    os.ftruncate(fd, size)
+                    self.problem = f"{self.path}: the disk is full"
+                    return False
+                os.fsync(fd)
+            except OSError as error:
+                self.problem = f"{self.path}: {error.strerror}"
+                return False
+        finally:
+            os.close(fd)
+        self.problem = ""
+        return True
+
+    @property
+    def size_bytes(self) -> int:
+        """How large the file is."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0

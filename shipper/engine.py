@@ -1,0 +1,222 @@
+"""The order of the rooms: answers, files, reading, pushing, saving. One turn is one call of `pump`."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
+
+from shipper import positions
+from shipper.deadletter import DeadLetters
+from shipper.follow.files import Files
+from shipper.follow.inotify import Watcher
+from shipper.follow.tracked import Tracked
+from shipper.positions import Positions
+from shipper.push.retry import RetryPolicy
+from shipper.reading import Reader
+from shipper.sending import Sender, Transport
+from shipper.sources.base import Source
+from shipper.state import Clock, Meter, Options, Saves, Tell, Window
+from shipper.streams import Registry
+
+SAVE_RETRY_S = 1.0
+_IDLE_S = 1.0
+
+
+class Saver(Protocol):
+    """Writes positions; may do so in the background."""
+
+    def submit(self, data: bytes, number: int) -> None:
+        """Start to write; one at a time."""
+
+    def done(self) -> tuple[int, str] | None:
+        """Return the number of the save that has ended since the last call, and what went wrong, if anything."""
+
+
+class Balance(NamedTuple):
+    """Of one file: `read = acked + dead + in_flight`, always."""
+
+    path: str
+    read: int
+    acked: int
+    dead: int
+    in_flight: int
+    lost_bytes: int
+
+
+class Engine:
+    """Ships. Everything that touches the world comes in as an argument."""
+
+    def __init__(
+        self,
+        sources: Iterable[Source],
+        options: Options,
+        state_dir: pathlib.Path,
+        transport: Transport,
+        saver: Saver,
+        dead_letters: DeadLetters,
+        clock: Clock,
+        chance: Callable[[], float],
+        tell: Tell,
+        meter: Meter,
+        *,
+        watcher: Watcher | None = None,
+        retries: RetryPolicy | None = None,
+        max_open: int = 512,
+    ) -> None:
+        self._clock = clock
+        self._options = options
+        self._state_dir = state_dir
+        self._saver = saver
+        self._tell = tell
+        self._meter = meter
+        self.registry = Registry()
+        self.window = Window(options.window_entries, options.window_bytes)
+        self.saves = Saves()
+        self.files = Files(sources, tell, max_open=max_open, watcher=watcher, scratch=state_dir)
+        self.sender = Sender(
+            options,
+            self.registry,
+            self.window,
+            self.saves,
+            transport,
+            dead_letters,
+            retries or RetryPolicy(),
+            clock,
+            chance,
+            tell,
+            meter,
+        )
+        self._reader = Reader(
+            options, self.files, self.registry, self.sender, self.window, self.saves, clock, tell, meter
+        )
+        self._save_at_s = 0.0
+        self._saving = False
+        self.save_problem = ""
+        self.saved_at_s = -math.inf
+        self.stopping = False
+        self._read_more = False
+        self._known_files = 0
+
+    def start(self) -> list[str]:
+        """Load the positions and find all files; return warnings. Must come before the first `pump`."""
+        loaded = positions.load(self._state_dir, lambda: self._clock.time_ns() / 1e9)
+        found = loaded.positions
+        for warning in loaded.warnings:
+            self._meter.add("positions_damaged")
+            self._tell("positions_damaged", level="warning", detail=warning)
+        self.registry.restore(found.labels, found.streams)
+        self.files.next_id, self.files.next_slot = found.next_id, found.next_slot
+        now_s = self._clock.monotonic()
+        self.files.restore(found.files, self.registry.streams, now_s, self._lost)
+        self.files.rescan(now_s, self.saves.next)
+        for tracked in self.files.all.values():
+            if tracked.account.floors:
+                self.sender.floored[tracked.id] = tracked
+        return loaded.warnings
+
+    def pump(self) -> float:
+        """Do what can be done now; return the seconds after which there is something to do, if nothing happens."""
+        now_s = self._clock.monotonic()
+        self._saved(now_s)
+        self.sender.turn(now_s)
+        if not self.stopping:
+            self.files.poll(now_s, self.saves.next)
+            self._read_more = self._reader.read(now_s)
+            self.sender.turn(now_s)
+        if len(self.files.all) != self._known_files:
+            self._known_files = len(self.files.all)
+            self.saves.dirty = True
+        self._save(now_s)
+        return self._pause(now_s)
+
+    def stop(self) -> None:
+        """Read no more; push what is in memory without waiting for full batches."""
+        self.stopping = True
+        self.sender.flushing = True
+
+    @property
+    def settled(self) -> bool:
+        """True when all that was read is acked or dead-lettered, and saved durably."""
+        return self.sender.idle and not self.saves.dirty and not self._saving
+
+    @property
+    def caught_up(self) -> bool:
+        """True when, besides, no file holds a whole line that was not read."""
+        return (
+            self.settled
+            and not self.files.ready
+            and not self.window.entries
+            and all(tracked.account.clear for tracked in self.files.all.values())
+        )
+
+    def balances(self) -> list[Balance]:
+        """Return the balance of each file."""
+        return [
+            Balance(t.path, a.lines_read, a.lines_acked, a.lines_dead, a.in_flight, a.lost_bytes)
+            for t in self.files.all.values()
+            for a in (t.account,)
+        ]
+
+    def close(self) -> None:
+        """Give all descriptors back."""
+        for tracked in self.files.all.values():
+            tracked.close()
+
+    def snapshot(self) -> Positions:
+        """Return what would be saved now, apart from the files."""
+        return Positions(
+            {name: sorted(values) for name, values in self.registry.values.items()},
+            [stream.labels for stream in self.registry.streams],
+            [],
+            self.files.next_id,
+            self.files.next_slot,
+        )
+
+    def _lost(self, lost_bytes: int, reason: str) -> None:
+        self._meter.add("lost_bytes", lost_bytes, reason)
+
+    def _saved(self, now_s: float) -> None:
+        done = self._saver.done()
+        if done is None:
+            return
+        number, problem = done
+        self._saving = False
+        if problem:
+            self._meter.add("position_save_errors")
+            if problem != self.save_problem:
+                self._tell("positions_not_saved", level="error", error=problem)
+            self._save_at_s = now_s + SAVE_RETRY_S
+            self.saves.dirty = True
+        else:
+            self._meter.add("position_saves")
+            self.saves.durable = number
+            self.saved_at_s = now_s
+        self.save_problem = problem
+
+    def _save(self, now_s: float) -> None:
+        if self._saving or not self.saves.dirty or now_s < self._save_at_s:
+            return
+        data = positions.encode(self.snapshot(), [t.encode() for t in self.files.all.values() if _worth(t)])
+        number, self.saves.next = self.saves.next, self.saves.next + 1
+        self.saves.dirty = False
+        self._saving = True
+        self._save_at_s = now_s + self._options.save_every_s
+        self._saver.submit(data, number)
+        self._saved(now_s)
+
+    def _pause(self, now_s: float) -> float:
+        if self._read_more and not self.window.full:
+            return 0.0
+        deadline = min(self.sender.next_deadline_s(), now_s + _IDLE_S)
+        if not self.stopping:
+            deadline = min(deadline, self.files.next_deadline_s())
+        if self.saves.dirty and not self._saving:
+            deadline = min(deadline, self._save_at_s)
+        return max(0.0, deadline - now_s)
+
+
+def _worth(tracked: Tracked) -> bool:
+    """A file that is gone and settled needs no record."""
+    return not (tracked.phase.name == "GONE" and tracked.account.clear)

@@ -1,0 +1,1 @@
+"""Finding files and reading them, whatever happens to them meanwhile."""

@@ -1,0 +1,667 @@
+"""All files that are followed: found, opened, recognised again, let go."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import stat
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from shipper.follow import identity
+from shipper.follow.inotify import Watcher
+from shipper.follow.phase import Happening, Phase
+from shipper.follow.tracked import Tracked, holds
+from shipper.follow.tree import Found, Pattern, Refused, open_regular, pattern, walk
+from shipper.ledger import Chunk
+from shipper.positions import FileRecord
+from shipper.sources.base import Source
+from shipper.stamp import SLOTS, StampState
+from shipper.streams import Stream
+
+RESCAN_S = 10.0
+QUIET_S = 10.0
+"""A file without a path is finished when it has not grown for so long."""
+MAX_UNPACKED_BYTES = 4 << 30
+_SEARCHED_PER_DIRECTORY = 5000
+
+
+class Covered(NamedTuple):
+    """One pattern of one source."""
+
+    source: Source
+    pattern: Pattern
+
+
+class Files:
+    """Owns every descriptor. Single-threaded; the engine calls it and it calls back with what is worth telling.
+
+    `tell(event, **fields)` logs and counts.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[Source],
+        tell: Callable[..., None],
+        *,
+        max_open: int,
+        watcher: Watcher | None = None,
+        scratch: pathlib.Path | None = None,
+    ) -> None:
+        self._covers = [Covered(s, pattern(text)) for s in sources for text in s.patterns]
+        self._tell = tell
+        self._max_open = max_open
+        self._watcher = watcher
+        self._scratch = scratch
+        self.all: dict[int, Tracked] = {}
+        self._by_path: dict[str, Tracked] = {}
+        self._by_inode: dict[tuple[int, int], Tracked] = {}
+        self.open_count = 0
+        self.ready: dict[int, Tracked] = {}
+        """Files that have, or may have, something to read."""
+        self.next_id = 1
+        self.next_slot = 0
+        self.rescans = 0
+        self.truncations = 0
+        self._rescan_at_s = 0.0
+        self._draining: dict[int, Tracked] = {}
+
+    # ---- what the engine calls
+
+    def restore(
+        self, records: Iterable[FileRecord], streams: list[Stream], now_s: float, totals_lost: Callable[[int, str], None]
+    ) -> None:
+        """Find the files of an earlier run again: at their path, else by their hashes in their directory."""
+        by_name: dict[str, list[Covered]] = {}
+        for covered in self._covers:
+            by_name.setdefault(covered.source.name, []).append(covered)
+        for record in records:
+            covers = by_name.get(record.source)
+            if not covers:
+                self._tell("source_gone", level="warning", source=record.source, path=record.path)
+                continue
+            self._restore(record, covers, streams, now_s, totals_lost)
+
+    def poll(self, now_s: float, version: int) -> None:
+        """Look at what has happened: inotify's hints, and every ten seconds everything."""
+        if self._watcher is not None:
+            hints = self._watcher.hints()
+            if hints.overflow:
+                self._tell("inotify_overflow", level="warning", consequence="everything is scanned again")
+                self._rescan_at_s = 0.0
+            for path in hints.written:
+                tracked = self._by_path.get(path)
+                if tracked is None:
+                    self._look_at(path, now_s, version)
+                else:
+                    self.ready[tracked.id] = tracked
+            for path in hints.moved:
+                self._look_at(path, now_s, version)
+            for directory in hints.directories:
+                self._scan(directory, now_s, version)
+        if now_s >= self._rescan_at_s:
+            self.rescan(now_s, version)
+        self._drain(now_s)
+
+    def rescan(self, now_s: float, version: int) -> None:
+        """Compare everything on disk with what is known."""
+        self._rescan_at_s = now_s + RESCAN_S
+        self.rescans += 1
+        seen: set[str] = set()
+        directories: set[str] = set()
+        for covered in self._covers:
+            found = walk(covered.pattern)
+            directories.update(found.directories)
+            for _ in range(3):
+                fresh = self._watch(found)
+                if not fresh:
+                    break
+                # What came to be between the scan and the watch is seen by a second scan.
+                found = walk(covered.pattern)
+            self._take(covered, found, now_s, version)
+            seen.update(found.files)
+            for path, why in found.problems:
+                self._tell("unreadable_directory", level="warning", path=path, error=why)
+        if self._watcher is not None:
+            self._watcher.forget_all_but(directories)
+        for path in self._by_path.keys() - seen:
+            self._check_path(path, now_s)
+        self._close_idle()
+
+    def next_deadline_s(self) -> float:
+        """Return the monotonic time at which `poll` must be called at the latest."""
+        if self._draining:
+            return min(self._rescan_at_s, min(self._quiet_at(t) for t in self._draining.values()))
+        return self._rescan_at_s
+
+    def ensure_open(self, tracked: Tracked) -> bool:
+        """Open a file for reading; False when it cannot be now (no descriptor left, refused, or another file)."""
+        if tracked.fd >= 0:
+            return True
+        if tracked.phase is not Phase.FOLLOWING:
+            return False
+        if self.open_count >= self._max_open:
+            self._close_idle(make_room=True)
+            if self.open_count >= self._max_open:
+                return False
+        try:
+            fd = open_regular(tracked.path, tracked.root)
+        except Refused as refused:
+            self._tell("refused_file", level="warning", path=tracked.path, error=str(refused))
+            return False
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                self._tell("unreadable_file", level="warning", path=tracked.path, error=error.strerror)
+            return False
+        if not tracked.is_in(fd):
+            os.close(fd)
+            self.was_cut(tracked)
+            return False
+        self._adopt(tracked, fd)
+        return True
+
+    @property
+    def crowded(self) -> bool:
+        """True when no descriptor is left."""
+        return self.open_count >= self._max_open
+
+    def let_go(self, tracked: Tracked) -> None:
+        """Close a file that stands at its path and is not being read."""
+        if tracked.phase is Phase.FOLLOWING and tracked.account.clear and tracked.fd >= 0:
+            tracked.close()
+            self.open_count -= 1
+
+    def was_cut(self, tracked: Tracked, now_s: float = 0.0) -> None:
+        """The content that we were reading is gone from the inode; look for a copy, else count what is lost."""
+        self.truncations += 1
+        old_fd, tracked.fd = tracked.fd, -1
+        self._unlist(tracked)
+        unread = not tracked.account.clear or tracked.unread_bytes > 0
+        copy = self._seek(tracked.path, tracked.fingerprint, skip=(tracked.dev, tracked.ino)) if unread else None
+        if old_fd >= 0:
+            os.close(old_fd)
+            self.open_count -= 1
+        if copy is not None:
+            self._tell("copy_found", path=tracked.path, offset=tracked.read)
+            self._adopt(tracked, copy.fd)
+            self._list_inode(tracked)
+            tracked.happened(Happening.LOST_PATH)
+            tracked.lost_path_s = now_s
+            self._draining[tracked.id] = tracked
+            self.ready[tracked.id] = tracked
+        else:
+            tracked.happened(Happening.CUT)
+            self._draining[tracked.id] = tracked
+            lost = tracked.unread_bytes
+            self._tell("truncated", level="warning" if lost else "info", path=tracked.path, offset=tracked.read, lost_bytes=lost)
+            self._lose(tracked, lost, "truncated")
+        self._rescan_at_s = 0.0
+
+    def lose_floors(self, tracked: Tracked) -> None:
+        """Count what must be read again and cannot be."""
+        floors = tracked.account.floors
+        if floors:
+            lost = max(0, tracked.read - min(floor.lowest for floor in floors.values()))
+            self._lose(tracked, lost, "truncated")
+            floors.clear()
+            tracked.account.dirty = True
+
+    # ---- finding
+
+    def _take(self, covered: Covered, found: Found, now_s: float, version: int) -> None:
+        for path, status in found.files.items():
+            known = self._by_path.get(path)
+            if known is not None and (known.dev, known.ino) == (status.st_dev, status.st_ino):
+                if status.st_size != known.read or status.st_mtime_ns != known.mtime_ns:
+                    self._changed(known, status)
+                continue
+            if known is not None:
+                self._check_path(path, now_s)
+            self._new_at(covered, path, status, now_s, version)
+
+    def _changed(self, known: Tracked, status: os.stat_result) -> None:
+        known.mtime_ns = status.st_mtime_ns
+        if status.st_size > known.size:
+            known.size = status.st_size
+            known.account.dirty = True
+        self.ready[known.id] = known
+
+    def _new_at(self, covered: Covered, path: str, status: os.stat_result, now_s: float, version: int) -> None:
+        inode = self._by_inode.get((status.st_dev, status.st_ino))
+        if inode is not None and self._reopened(inode, path, covered) and self._moved_here(inode, path, covered):
+            return
+        if path.endswith(".gz"):
+            self._packed(covered, path, status)
+            return
+        tracked = self._make(covered, path, version)
+        tracked.dev, tracked.ino = status.st_dev, status.st_ino
+        tracked.size, tracked.mtime_ns = status.st_size, status.st_mtime_ns
+        self._by_path[path] = tracked
+        self._list_inode(tracked)
+        self.ready[tracked.id] = tracked
+
+    def _moved_here(self, tracked: Tracked, path: str, covered: Covered) -> bool:
+        """A file that we hold stands at another path now: go on with it there."""
+        try:
+            here = os.lstat(path)
+            held = os.fstat(tracked.fd)
+        except OSError:
+            return False
+        if (here.st_dev, here.st_ino) != (held.st_dev, held.st_ino) or tracked.phase is Phase.GONE:
+            return False
+        if tracked.path != path and self._by_path.get(tracked.path) is tracked:
+            if self._stands_at(tracked, tracked.path):
+                return True  # a hard link: one file, two names
+            del self._by_path[tracked.path]
+        tracked.path = path
+        tracked.root = covered.pattern.root
+        tracked.happened(Happening.FOUND_PATH)
+        tracked.lost_path_s = None
+        self._draining.pop(tracked.id, None)
+        self._by_path[path] = tracked
+        self.ready[tracked.id] = tracked
+        return True
+
+    def _reopened(self, tracked: Tracked, path: str, covered: Covered) -> bool:
+        """Hold a file that was let go while idle, and whose inode shows up at `path`, if it is still the same."""
+        if tracked.fd >= 0:
+            return True
+        try:
+            fd = open_regular(path, covered.pattern.root)
+        except (Refused, OSError):
+            return False
+        if not tracked.is_in(fd):
+            os.close(fd)
+            return False
+        self._adopt(tracked, fd)
+        return True
+
+    def _make(self, covered: Covered, path: str, version: int) -> Tracked:
+        tracked = Tracked(
+            self.next_id, self._slot(), covered.source, covered.source.describe(path), path, covered.pattern.root
+        )
+        tracked.version = version
+        self.next_id += 1
+        self.all[tracked.id] = tracked
+        return tracked
+
+    def _slot(self) -> int:
+        used = {tracked.slot for tracked in self.all.values()} if len(self.all) < SLOTS else set()
+        for _ in range(SLOTS):
+            slot = self.next_slot
+            self.next_slot = (self.next_slot + 1) % SLOTS
+            if slot not in used:
+                return slot
+        return slot
+
+    def _look_at(self, path: str, now_s: float, version: int) -> None:
+        """Something happened to the name `path`."""
+        if path in self._by_path:
+            self._check_path(path, now_s)
+        for covered in self._covers:
+            if path not in self._by_path and covered.pattern.matches(path):
+                try:
+                    status = os.lstat(path)
+                except OSError:
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    self._new_at(covered, path, status, now_s, version)
+
+    def _scan(self, directory: str, now_s: float, version: int) -> None:
+        for covered in self._covers:
+            root = covered.pattern.root
+            if directory == root or directory.startswith(root + "/") or root.startswith(directory + "/"):
+                found = walk(covered.pattern, directory)
+                for _ in range(3):
+                    if not self._watch(found):
+                        break
+                    found = walk(covered.pattern, directory)
+                self._take(covered, found, now_s, version)
+        for path in [p for p in self._by_path if p.startswith(directory + "/")]:
+            self._check_path(path, now_s)
+
+    def _watch(self, found: Found) -> bool:
+        if self._watcher is None:
+            return False
+        return any([self._watcher.watch(directory) for directory in found.directories])
+
+    # ---- paths that change
+
+    def _stands_at(self, tracked: Tracked, path: str) -> bool:
+        try:
+            status = os.lstat(path)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == (tracked.dev, tracked.ino)
+
+    def _check_path(self, path: str, now_s: float) -> None:
+        tracked = self._by_path.get(path)
+        if tracked is None:
+            return
+        if self._stands_at(tracked, path):
+            self.ready[tracked.id] = tracked
+            return
+        del self._by_path[path]
+        self.ready[tracked.id] = tracked
+        if tracked.fd < 0 and not self._regain(tracked):
+            self._unlist(tracked)
+            lost = tracked.unread_bytes
+            if not tracked.account.clear or lost:
+                self._lose(tracked, lost, "deleted")
+            tracked.happened(Happening.LOST_PATH)
+            tracked.happened(Happening.CUT)
+            self._draining[tracked.id] = tracked
+            return
+        tracked.happened(Happening.LOST_PATH)
+        tracked.lost_path_s = now_s
+        self._draining[tracked.id] = tracked
+
+    def _regain(self, tracked: Tracked) -> bool:
+        """A file that we did not hold has lost its path: it may have another name in its directory."""
+        found = self._seek(tracked.path, tracked.fingerprint, inode=(tracked.dev, tracked.ino))
+        if found is None:
+            return False
+        self._adopt(tracked, found.fd)
+        return True
+
+    def _drain(self, now_s: float) -> None:
+        for tracked in list(self._draining.values()):
+            if tracked.phase is Phase.DRAINING and tracked.fd >= 0:
+                size = os.fstat(tracked.fd).st_size
+                if size > tracked.size:
+                    tracked.size = size
+                    tracked.lost_path_s = now_s
+                    tracked.account.dirty = True
+                if size != tracked.read:
+                    self.ready[tracked.id] = tracked
+            if not tracked.account.clear:
+                continue
+            ended = tracked.phase is Phase.GONE or (
+                now_s >= self._quiet_at(tracked) and (tracked.read >= tracked.size or tracked.partial_done)
+            )
+            if ended:
+                self._finish(tracked)
+
+    def is_quiet(self, tracked: Tracked, now_s: float) -> bool:
+        """Tell whether a file without a path will not grow any more, as far as one can know."""
+        return tracked.phase is Phase.DRAINING and now_s >= self._quiet_at(tracked)
+
+    def _quiet_at(self, tracked: Tracked) -> float:
+        return (tracked.lost_path_s or 0.0) + QUIET_S
+
+    def _finish(self, tracked: Tracked) -> None:
+        tracked.happened(Happening.FINISHED)
+        self._unlist(tracked)
+        self._draining.pop(tracked.id, None)
+        self.ready.pop(tracked.id, None)
+        del self.all[tracked.id]
+        if tracked.fd >= 0:
+            tracked.close()
+            self.open_count -= 1
+        self._tell("file_done", level="debug", path=tracked.path, offset=tracked.read)
+
+    # ---- an earlier run's files
+
+    def _restore(
+        self,
+        record: FileRecord,
+        covers: list[Covered],
+        streams: list[Stream],
+        now_s: float,
+        lost_total: Callable[[int, str], None],
+    ) -> None:
+        self.next_id = max(self.next_id, record.id + 1)
+        known = _fingerprint(record)
+        found = self._at_path(record, covers, known) or self._seek(
+            record.path, known, inode=(record.dev, record.ino)
+        )
+        if found is None:
+            lowest = min((behind.lowest for behind in record.behind), default=record.read)
+            lost = max(0, record.size - lowest)
+            if lost:
+                self._tell("lost", level="warning", path=record.path, lost_bytes=lost, reason="missing")
+                lost_total(lost, "missing")
+            return
+        covered = next((c for c in covers if c.pattern.matches(found.path)), covers[0])
+        tracked = Tracked(
+            record.id, record.slot, covered.source, covered.source.describe(record.path), found.path, covered.pattern.root
+        )
+        _fill(tracked, record, streams)
+        tracked.tail = found.tail
+        self.all[tracked.id] = tracked
+        self._adopt(tracked, found.fd)
+        self._list_inode(tracked)
+        if covered.pattern.matches(found.path) and not found.unpacked and found.path not in self._by_path:
+            self._by_path[found.path] = tracked
+        else:
+            tracked.happened(Happening.LOST_PATH)
+            tracked.lost_path_s = now_s
+            self._draining[tracked.id] = tracked
+        self.ready[tracked.id] = tracked
+        self._close_idle()
+
+    def _at_path(self, record: FileRecord, covers: list[Covered], known: identity.Fingerprint) -> Sought | None:
+        covered = next((c for c in covers if c.pattern.matches(record.path)), None)
+        if covered is None:
+            return None
+        try:
+            fd = open_regular(record.path, covered.pattern.root)
+        except (Refused, OSError):
+            return None
+        status = os.fstat(fd)
+        inode = (status.st_dev, status.st_ino)
+        unknown = known.head_bytes == 0 and inode != (record.dev, record.ino)
+        if inode in self._by_inode or unknown or not holds(fd, known):
+            os.close(fd)
+            return None
+        return Sought(fd, record.path, _tail(fd, known.position), unpacked=False)
+
+    def _seek(
+        self,
+        path: str,
+        known: identity.Fingerprint,
+        *,
+        inode: tuple[int, int] | None = None,
+        skip: tuple[int, int] | None = None,
+    ) -> Sought | None:
+        """Look among the regular files of the directory for the known content; device and inode are hints."""
+        directory = os.path.dirname(path)  # noqa: PTH120 - paths are plain text here, thousands of them
+        try:
+            with os.scandir(directory) as entries:
+                names = [e for _, e in zip(range(_SEARCHED_PER_DIRECTORY), entries, strict=False)]
+                names = [e for e in names if e.is_file(follow_symlinks=False)]
+        except OSError:
+            return None
+        base = os.path.basename(path)  # noqa: PTH119 - as above
+        names.sort(key=lambda e: (inode is None or e.inode() != inode[1], not e.name.startswith(base), e.name))
+        for entry in names:
+            sought = self._is_it(entry.path, directory, known, inode, skip)
+            if sought is not None:
+                return sought
+        return None
+
+    def _is_it(
+        self,
+        path: str,
+        root: str,
+        known: identity.Fingerprint,
+        inode: tuple[int, int] | None,
+        skip: tuple[int, int] | None,
+    ) -> Sought | None:
+        try:
+            fd = open_regular(path, os.path.realpath(root))
+        except (Refused, OSError):
+            return None
+        status = os.fstat(fd)
+        here = (status.st_dev, status.st_ino)
+        owner = self._by_inode.get(here)
+        try:
+            if here == skip or (owner is not None and owner.read > 0):
+                return None
+            if path.endswith(".gz") and known.head_bytes:
+                return self._unpacked(fd, path, known)
+            if known.head_bytes == 0 and here != inode:
+                return None
+            if status.st_size < known.position or not holds(fd, known):
+                return None
+            if owner is not None:
+                self._give_up(owner)
+            sought = Sought(fd, path, _tail(fd, known.position), unpacked=False)
+            fd = -1
+            return sought
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def _give_up(self, owner: Tracked) -> None:
+        """A file that was taken for a new one, and of which nothing was read yet, is an old one after all."""
+        self._unlist(owner)
+        self.ready.pop(owner.id, None)
+        self._draining.pop(owner.id, None)
+        self.all.pop(owner.id, None)
+        if owner.fd >= 0:
+            owner.close()
+            self.open_count -= 1
+
+    # ---- compressed rotations
+
+    def _packed(self, covered: Covered, path: str, status: os.stat_result) -> None:
+        """A `.gz` that a pattern covers is not read as text; what it continues is found by its content."""
+        _ = covered, status
+        self._tell("packed_file_ignored", level="debug", path=path)
+
+    def _unpacked(self, fd: int, path: str, known: identity.Fingerprint) -> Sought | None:
+        """Return the content of a `.gz` in an unnamed file, if it is the known one."""
+        try:
+            first = _gunzip_head(fd, known.head_bytes)
+            if identity.digest(first) != known.head:
+                return None
+            with tempfile.TemporaryFile(dir=self._scratch) as plain:
+                _gunzip(fd, plain.fileno())
+                if not holds(plain.fileno(), known):
+                    return None
+                copy = os.dup(plain.fileno())
+        except (OSError, zlib.error, ValueError) as error:
+            self._tell("unreadable_file", level="warning", path=path, error=str(error))
+            return None
+        return Sought(copy, path, _tail(copy, known.position), unpacked=True)
+
+    # ---- descriptors and tables
+
+    def _adopt(self, tracked: Tracked, fd: int) -> None:
+        status = os.fstat(fd)
+        self._unlist_inode(tracked)
+        tracked.fd = fd
+        self.open_count += 1
+        tracked.dev, tracked.ino = status.st_dev, status.st_ino
+        tracked.size = max(tracked.size, status.st_size)
+        tracked.mtime_ns = status.st_mtime_ns
+        tracked.tail = _tail(fd, tracked.read)
+        self._list_inode(tracked)
+
+    def _close_idle(self, *, make_room: bool = False) -> None:
+        limit = self._max_open - 1 if make_room else self._max_open
+        if self.open_count <= limit:
+            return
+        idle = [
+            t
+            for t in self.all.values()
+            if t.fd >= 0
+            and t.phase is Phase.FOLLOWING
+            and t.account.clear
+            and t.read == t.size
+            and self._stands_at(t, t.path)
+        ]
+        idle.sort(key=lambda t: t.mtime_ns)
+        # A few more than must be, so that a storm of new files does not sort the list for each of them.
+        for tracked in idle[: self.open_count - limit + self._max_open // 8]:
+            tracked.close()
+            self.open_count -= 1
+
+    def _list_inode(self, tracked: Tracked) -> None:
+        self._by_inode[tracked.dev, tracked.ino] = tracked
+
+    def _unlist_inode(self, tracked: Tracked) -> None:
+        if self._by_inode.get((tracked.dev, tracked.ino)) is tracked:
+            del self._by_inode[tracked.dev, tracked.ino]
+
+    def _unlist(self, tracked: Tracked) -> None:
+        self._unlist_inode(tracked)
+        if self._by_path.get(tracked.path) is tracked:
+            del self._by_path[tracked.path]
+
+    def _lose(self, tracked: Tracked, lost: int, reason: str) -> None:
+        if lost:
+            tracked.account.lost_bytes += lost
+            tracked.account.dirty = True
+            self._tell("lost", level="warning", path=tracked.path, lost_bytes=lost, reason=reason)
+
+
+class Sought(NamedTuple):
+    """A file that was found by its content."""
+
+    fd: int
+    path: str
+    tail: bytes
+    unpacked: bool
+
+
+def _fingerprint(record: FileRecord) -> identity.Fingerprint:
+    return identity.Fingerprint(record.head_bytes, record.head, record.read, record.tail)
+
+
+def _tail(fd: int, position: int) -> bytes:
+    start = identity.tail_start(position)
+    return os.pread(fd, position - start, start) if position > start else b""
+
+
+def _fill(tracked: Tracked, record: FileRecord, streams: list[Stream]) -> None:
+    tracked.dev, tracked.ino = record.dev, record.ino
+    tracked.head_bytes, tracked.head = record.head_bytes, record.head
+    tracked.read = tracked.scanned = record.read
+    tracked.own_state, tracked.clock_state = _states(record.state)
+    tracked.context = record.context
+    tracked.size = record.size
+    tracked.answer_last = record.answer_last
+    tracked.clocks = list(record.clocks)
+    tracked.moved = list(record.moved)
+    account = tracked.account
+    account.lines_acked = record.counts.get("acked", 0)
+    account.lines_dead = record.counts.get("dead", 0)
+    account.lost_bytes = record.counts.get("lost_bytes", 0)
+    account.lines_read = account.lines_acked + account.lines_dead
+    for behind in record.behind:
+        own, clock = _states(behind.state)
+        chunk = Chunk(behind.chunk, record.read, own, clock, behind.context)
+        account.lower_floor(streams[behind.stream], chunk, behind.lowest)
+
+
+def _states(numbers: list[int]) -> tuple[StampState, StampState]:
+    return StampState(*numbers[:4]), StampState(*numbers[4:8])
+
+
+def _gunzip_head(fd: int, limit_bytes: int) -> bytes:
+    return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(os.pread(fd, 1 << 16, 0), max(1, limit_bytes))
+
+
+def _gunzip(source: int, target: int) -> None:
+    """Unpack all members; raises `ValueError` above the limit, `zlib.error` for anything that is no gzip."""
+    unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    offset = written = 0
+    data = b""
+    while True:
+        if not data:
+            data = os.pread(source, 1 << 20, offset)
+            offset += len(data)
+            if not data:
+                return
+        piece = unpacker.decompress(data, 1 << 20)
+        data = unpacker.unconsumed_tail
+        written += os.write(target, piece)
+        if written > MAX_UNPACKED_BYTES:
+            raise ValueError(f"more than {MAX_UNPACKED_BYTES} bytes unpacked")
+        if unpacker.eof:
+            data = unpacker.unused_data + data
+            unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)

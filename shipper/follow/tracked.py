@@ -1,0 +1,198 @@
+"""One file that is followed: its descriptor, its place, and what it takes to find it again."""
+
+from __future__ import annotations
+
+import os
+
+from shipper.follow import identity
+from shipper.follow.phase import Happening, Phase, after
+from shipper.ledger import Account
+from shipper.positions import Behind, FileRecord, Moved, encode_file
+from shipper.sources.base import FileInfo, Source
+from shipper.stamp import FRESH, StampState
+
+LINE_SCAN_BYTES = 1 << 20
+
+
+class Tracked:
+    """A file generation. Content that replaces it, at the same path or in the same inode, is another one."""
+
+    __slots__ = (
+        "account",
+        "answer_last",
+        "clock_state",
+        "clocks",
+        "context",
+        "dev",
+        "encoded",
+        "fd",
+        "head",
+        "head_bytes",
+        "head_ns",
+        "id",
+        "info",
+        "ino",
+        "lost_path_s",
+        "moved",
+        "mtime_ns",
+        "own_state",
+        "partial_done",
+        "path",
+        "phase",
+        "read",
+        "root",
+        "scanned",
+        "size",
+        "slot",
+        "source",
+        "tail",
+        "version",
+    )
+
+    def __init__(self, id_: int, slot: int, source: Source, info: FileInfo, path: str, root: str) -> None:
+        self.id = id_
+        self.slot = slot
+        self.source = source
+        self.info = info
+        self.path = path
+        self.root = root
+        self.fd = -1
+        self.dev = self.ino = 0
+        self.phase = Phase.FOLLOWING
+        self.read = 0
+        """The cursor: offset of the first byte that has not been looked at as part of a whole line."""
+        self.own_state: StampState = FRESH
+        self.clock_state: StampState = FRESH
+        self.context = ""
+        self.head_bytes = 0
+        self.head = identity.digest(b"")
+        self.tail = b""
+        self.size = 0
+        self.mtime_ns = 0
+        self.scanned = 0
+        """There is no newline between `read` and this offset."""
+        self.lost_path_s: float | None = None
+        """Monotonic time at which it was last seen to change, since it has no path."""
+        self.partial_done = False
+        self.clocks: list[tuple[int, int, int]] = []
+        self.moved: list[Moved] = []
+        self.answer_last = 0
+        self.account = Account()
+        self.version = 0
+        """The save that must be durable before any of its lines is pushed: it holds the slot."""
+        self.head_ns: int | None = None
+        """Time of the next line, as far as it has been looked at."""
+        self.encoded = b""
+
+    def happened(self, happening: Happening) -> None:
+        """Go on in the table."""
+        self.phase = after(self.phase, happening)
+        self.account.dirty = True
+
+    @property
+    def fingerprint(self) -> identity.Fingerprint:
+        """What is remembered of its content."""
+        return identity.Fingerprint(self.head_bytes, self.head, self.read, identity.digest(self.tail))
+
+    @property
+    def unread_bytes(self) -> int:
+        """How much of what was seen has not been read."""
+        return max(0, self.size - self.read)
+
+    def record(self) -> FileRecord:
+        """Return what must be saved."""
+        account = self.account
+        behind = account.behind()
+        lines = [
+            Behind(
+                stream.index,
+                floor.chunk.start,
+                [*floor.chunk.own_state, *floor.chunk.clock_state],
+                floor.chunk.context,
+                floor.lowest,
+            )
+            for stream, floor in behind.items()
+        ]
+        lowest = min((floor.chunk.start for floor in behind.values()), default=self.read)
+        if self.clocks and self.clocks[0][1] <= lowest:
+            self.clocks = [clock for clock in self.clocks if clock[1] > lowest]
+        if self.moved:
+            self.moved = [moved for moved in self.moved if moved.last >= lowest and behind]
+        return FileRecord(
+            id=self.id,
+            source=self.source.name,
+            path=self.path,
+            dev=self.dev,
+            ino=self.ino,
+            slot=self.slot,
+            head_bytes=self.head_bytes,
+            head=self.head,
+            read=self.read,
+            tail=identity.digest(self.tail),
+            state=[*self.own_state, *self.clock_state],
+            context=self.context,
+            size=self.size,
+            answer_last=self.answer_last,
+            behind=lines,
+            clocks=self.clocks,
+            moved=self.moved,
+            counts={
+                "acked": account.lines_acked,
+                "dead": account.lines_dead,
+                "lost_bytes": account.lost_bytes,
+            },
+        )
+
+    def encode(self) -> bytes:
+        """Return the record's bytes, made anew only where something changed."""
+        if self.account.dirty or not self.encoded:
+            self.encoded = encode_file(self.record())
+            self.account.dirty = False
+        return self.encoded
+
+    def advance(self, end: int, tail: bytes) -> None:
+        """Move the cursor to `end`; `tail` are the bytes before it."""
+        self.read = self.scanned = end
+        self.tail = tail[-identity.TAIL_BYTES :]
+        self.head_ns = None
+        self.account.dirty = True
+
+    def grow_head(self) -> None:
+        """Take more of the file's first bytes into its fingerprint, until it is full."""
+        if self.head_bytes < identity.HEAD_BYTES and self.fd >= 0:
+            head = os.pread(self.fd, identity.HEAD_BYTES, 0)
+            if len(head) > self.head_bytes:
+                self.head_bytes = len(head)
+                self.head = identity.digest(head)
+                self.account.dirty = True
+
+    def is_in(self, fd: int) -> bool:
+        """Tell whether what `fd` holds is this file, grown or not."""
+        return holds(fd, self.fingerprint)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def holds(fd: int, known: identity.Fingerprint) -> bool:
+    """Tell whether the file behind `fd` has the known head, and the known bytes before the position."""
+    start = identity.tail_start(known.position)
+    head = os.pread(fd, max(known.head_bytes, 1), 0)
+    tail = os.pread(fd, known.position - start, start) if known.position > start else b""
+    return identity.same(known, head[: known.head_bytes], tail)
+
+
+def scan_for_newline(fd: int, offset: int, end: int) -> int | None:
+    """Return the offset after the next newline at or after `offset`, or None when there is none before `end`."""
+    while offset < end:
+        piece = os.pread(fd, min(LINE_SCAN_BYTES, end - offset), offset)
+        if not piece:
+            return None
+        found = piece.find(b"\n")
+        if found >= 0:
+            return offset + found + 1
+        offset += len(piece)
+    return None

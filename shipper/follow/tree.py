@@ -1,0 +1,142 @@
+"""Which files match a source's patterns: a walk that leaves no root and follows no link."""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import os
+import re
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+_MAGIC = re.compile(r"[*?\[]")
+MAX_DEPTH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A glob cut at its root: the part before the first wildcard, made absolute and free of links once."""
+
+    root: str
+    parts: tuple[str, ...]
+    """The path components below the root; `**` stands for any number of directories."""
+
+    def matches(self, path: str) -> bool:
+        """Tell whether an absolute path is one of the pattern's files."""
+        if not path.startswith(self.root.rstrip("/") + "/"):
+            return False
+        return _match(self.parts, tuple(path[len(self.root.rstrip("/")) + 1 :].split("/")))
+
+
+@dataclass(slots=True)
+class Found:
+    """What a walk saw: regular files with their stat, and the directories to be watched."""
+
+    files: dict[str, os.stat_result] = field(default_factory=dict)
+    directories: list[str] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    """(path, what went wrong), for directories that cannot be read."""
+
+
+def pattern(text: str) -> Pattern:
+    """Return the pattern of an absolute glob. The root may itself be a link; nothing below it may."""
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    fixed = 0
+    while fixed < len(parts) - 1 and not _MAGIC.search(parts[fixed]):
+        fixed += 1
+    root = os.path.realpath("/" + "/".join(parts[:fixed]))
+    return Pattern(root, tuple(parts[fixed:]))
+
+
+def patterns(texts: tuple[str, ...]) -> tuple[Pattern, ...]:
+    """Return the patterns of several globs."""
+    return tuple(map(pattern, texts))
+
+
+def walk(wanted: Pattern, under: str | None = None) -> Found:
+    """Return the pattern's files, and its directories, all or only those below `under`."""
+    found = Found()
+    _walk(wanted.root, wanted.parts, found, under, 0)
+    return found
+
+
+def _walk(directory: str, parts: tuple[str, ...], found: Found, under: str | None, depth: int) -> None:
+    if depth > MAX_DEPTH or not _on_the_way(directory, under):
+        return
+    try:
+        entries = os.scandir(directory)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        found.problems.append((directory, error.strerror or str(error)))
+        return
+    found.directories.append(directory)
+    head, rest = parts[0], parts[1:]
+    matches = _matcher(head)
+    with entries:
+        for entry in entries:
+            if rest and entry.is_dir(follow_symlinks=False):
+                if head == "**":
+                    if not entry.name.startswith("."):
+                        _walk(entry.path, parts, found, under, depth + 1)
+                elif matches(entry.name):
+                    _walk(entry.path, rest, found, under, depth + 1)
+            if _is_leaf(parts, entry.name) and entry.is_file(follow_symlinks=False):
+                try:
+                    found.files[entry.path] = entry.stat(follow_symlinks=False)
+                except OSError:
+                    # Gone between the listing and the stat: the next rescan sees what became of it.
+                    continue
+    if head == "**" and len(rest) > 1:
+        _walk(directory, rest, found, under, depth + 1)
+
+
+def _is_leaf(parts: tuple[str, ...], name: str) -> bool:
+    if len(parts) == 1:
+        return _matcher(parts[0])(name)
+    return parts[0] == "**" and len(parts) == 2 and _matcher(parts[1])(name)  # noqa: PLR2004 - `**` and the file
+
+
+def _on_the_way(directory: str, under: str | None) -> bool:
+    return under is None or directory.startswith(under) or (under + "/").startswith(directory.rstrip("/") + "/")
+
+
+@functools.lru_cache(maxsize=256)
+def _matcher(part: str) -> Callable[[str], bool]:
+    if not _MAGIC.search(part):
+        return part.__eq__
+    compiled = re.compile(fnmatch.translate(part)).match
+    hidden = part.startswith(".")
+    return lambda name: bool(compiled(name)) and (hidden or not name.startswith("."))
+
+
+def _match(parts: tuple[str, ...], names: tuple[str, ...]) -> bool:
+    if not parts or not names:
+        return not parts and not names
+    if parts[0] == "**":
+        return _match(parts[1:], names) or (not names[0].startswith(".") and _match(parts, names[1:]))
+    return _matcher(parts[0])(names[0]) and _match(parts[1:], names[1:])
+
+
+class Refused(Exception):  # noqa: N818 - it is an answer, not an error of ours
+    """The path is not one we open: a link, no regular file, or outside its root."""
+
+
+def open_regular(path: str, root: str) -> int:
+    """Return a descriptor of a regular file below `root`; raises `Refused` or `OSError`.
+
+    O_NONBLOCK keeps a FIFO from hanging us, O_NOFOLLOW refuses a link as last component, and the kernel's own name
+    of what was opened shows a link further up that was put there after the walk.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise Refused(f"{path} is no regular file")
+        real = os.readlink(f"/proc/self/fd/{fd}")
+        if not real.startswith(root.rstrip("/") + "/"):
+            raise Refused(f"{path} leads out of {root}")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd

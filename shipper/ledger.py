@@ -1,0 +1,152 @@
+"""What of a file is read, in flight and settled, per stream: the position that may be saved. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shipper.stamp import FRESH, StampState
+
+if TYPE_CHECKING:
+    from shipper.streams import Stream
+
+Meta = dict[str, str]
+
+
+@dataclass(slots=True, eq=False)
+class Chunk:
+    """A piece of a file that was read at once, and all that is needed to read it again with the same result."""
+
+    start: int
+    end: int
+    own_state: StampState
+    """State of the own-time stamps before the chunk."""
+    clock_state: StampState
+    """The same for lines with the time of reading."""
+    context: str
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """Lines of one chunk that go to one stream, in file order, as parallel lists."""
+
+    account: Account
+    chunk: Chunk
+    stream: Stream
+    starts: Sequence[int]
+    stamps: Sequence[int]
+    texts: Sequence[str]
+    metas: Sequence[Meta | None]
+    sizes: Sequence[int]
+    """Bytes of each line in UTF-8."""
+    version: int = 0
+    """The save that must be durable before any of it is pushed."""
+    taken: int = 0
+    """How many have been put into a batch."""
+    done: int = 0
+    """How many of the first are settled."""
+    _out: set[int] = field(default_factory=set)
+
+    def settle(self, first: int, last: int) -> None:
+        """Note that lines `first` to before `last` are acked, dead-lettered or moved to another stream."""
+        if first == self.done:
+            self.done = last
+        else:
+            self._out.update(range(first, last))
+        while self.done in self._out:
+            self._out.discard(self.done)
+            self.done += 1
+
+    @property
+    def lowest(self) -> int:
+        """Offset of the first unsettled line."""
+        return self.starts[self.done]
+
+    @property
+    def settled(self) -> bool:
+        """True when nothing of it is left."""
+        return self.done >= len(self.starts)
+
+
+@dataclass(slots=True, eq=False)
+class Floor:
+    """Lines of a stream are missing from memory: they must be read again from `chunk`, if not before `lowest`."""
+
+    chunk: Chunk
+    lowest: int
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """The ledger of one file generation."""
+
+    pending: dict[Stream, list[Segment]] = field(default_factory=dict)
+    floors: dict[Stream, Floor] = field(default_factory=dict)
+    lines_read: int = 0
+    lines_acked: int = 0
+    lines_dead: int = 0
+    lost_bytes: int = 0
+    dirty: bool = True
+    """Something changed since it was last encoded."""
+
+    @property
+    def in_flight(self) -> int:
+        """Lines that were read and are neither acked nor dead-lettered. `read = acked + dead + in flight`."""
+        return self.lines_read - self.lines_acked - self.lines_dead
+
+    def add(self, segment: Segment, *, fresh: bool = True) -> None:
+        """Take in lines just read; `fresh` False: moved here from another stream, so counted already."""
+        self.pending.setdefault(segment.stream, []).append(segment)
+        if fresh:
+            self.lines_read += len(segment.starts)
+        self.dirty = True
+
+    def settle(self, segment: Segment, first: int, last: int) -> None:
+        """Settle lines of a segment, and forget it once all of it is."""
+        segment.settle(first, last)
+        self.dirty = True
+        if segment.settled:
+            self._forget(segment)
+
+    def drop(self, segment: Segment) -> int:
+        """Let the unsettled lines of a segment leave memory; return how many. They will be read again."""
+        count = len(segment.starts) - segment.done - len(segment._out)  # noqa: SLF001 - the ledger is one idea
+        if not segment.settled:
+            self.lower_floor(segment.stream, segment.chunk, segment.lowest)
+        self.lines_read -= count
+        self._forget(segment)
+        self.dirty = True
+        return count
+
+    def lower_floor(self, stream: Stream, chunk: Chunk, lowest: int) -> None:
+        """Note that lines of the stream from `lowest` on must be read again from the chunk's start."""
+        known = self.floors.get(stream)
+        if known is None or lowest < known.lowest:
+            self.floors[stream] = Floor(chunk, lowest)
+            self.dirty = True
+
+    def behind(self) -> dict[Stream, Floor]:
+        """Return for each stream with unsettled lines where reading would have to begin again."""
+        found = dict(self.floors)
+        for stream, segments in self.pending.items():
+            for segment in segments:
+                lowest = segment.lowest
+                known = found.get(stream)
+                if known is None or lowest < known.lowest:
+                    found[stream] = Floor(segment.chunk, lowest)
+        return found
+
+    @property
+    def clear(self) -> bool:
+        """True when everything that was read is settled."""
+        return not self.pending and not self.floors
+
+    def _forget(self, segment: Segment) -> None:
+        segments = self.pending[segment.stream]
+        segments.remove(segment)
+        if not segments:
+            del self.pending[segment.stream]
+
+
+NOWHERE = Chunk(0, 0, FRESH, FRESH, "")

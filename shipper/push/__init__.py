@@ -1,0 +1,1 @@
+"""Bodies, pushes, and what the answers mean."""

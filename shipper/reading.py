@@ -1,0 +1,353 @@
+"""From files to queues: whose turn it is, a chunk at a time, as much as the window holds."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from typing import NamedTuple
+
+from shipper.follow import identity
+from shipper.follow.files import Files
+from shipper.follow.framing import Framed, frame
+from shipper.follow.phase import Phase
+from shipper.follow.tracked import Tracked, holds, scan_for_newline
+from shipper.ledger import Chunk, Floor, Segment
+from shipper.merge import SLACK_NS
+from shipper.sending import Sender
+from shipper.sorting import File, Sorted, sort_lines
+from shipper.state import Clock, Meter, Options, Saves, Tell, Window
+from shipper.streams import Registry, Stream
+
+CHUNK_BYTES = 256 * 1024
+PEEK_BYTES = 4096
+AWAY_BYTES = 4 << 20
+"""While nothing is taken by Loki, a file is searched this far for lines of streams that may fare better."""
+_TURNS = 64
+_LONG_HEAD_BYTES = 4096
+
+
+class _TooLong(NamedTuple):
+    """A line above the limit: where it ends."""
+
+    end: int
+
+
+class Reader:
+    """Reads what is ready. Owns no state of its own but the order of groups."""
+
+    def __init__(
+        self,
+        options: Options,
+        files: Files,
+        registry: Registry,
+        sender: Sender,
+        window: Window,
+        saves: Saves,
+        clock: Clock,
+        tell: Tell,
+        meter: Meter,
+    ) -> None:
+        self._options = options
+        self._files = files
+        self._registry = registry
+        self._sender = sender
+        self._window = window
+        self._saves = saves
+        self._clock = clock
+        self._tell = tell
+        self._meter = meter
+
+    def read(self, now_s: float) -> bool:
+        """Read until the window is full or nothing is ready; return True when more could be read at once."""
+        self._wake_floored()
+        groups: dict[str, list[Tracked]] = {}
+        for tracked in self._files.ready.values():
+            groups.setdefault(tracked.info.group, []).append(tracked)
+        more = False
+        for members in groups.values():
+            more |= self._read_group(members, now_s, max(1, _TURNS // len(groups)))
+        return more and not self._window.full
+
+    def _wake_floored(self) -> None:
+        floored = self._sender.floored
+        for tracked in list(floored.values()):
+            if not tracked.account.floors:
+                del floored[tracked.id]
+            elif any(map(self._sender.accepts, tracked.account.floors)):
+                self._files.ready[tracked.id] = tracked
+
+    def _read_group(self, members: list[Tracked], now_s: float, turns: int) -> bool:
+        if len(members) == 1:
+            tracked = members[0]
+            for _ in range(turns):
+                if self._window.full:
+                    return True
+                if not self._step(tracked, float("inf"), now_s):
+                    return False
+            return True
+        heap = [(self._head_ns(tracked), tracked.id, tracked) for tracked in members]
+        heapq.heapify(heap)
+        for _ in range(turns if turns > len(heap) else len(heap)):
+            if self._window.full or not heap:
+                break
+            _, _, tracked = heapq.heappop(heap)
+            until_ns = heap[0][0] + SLACK_NS if heap else float("inf")
+            if self._step(tracked, until_ns, now_s):
+                heapq.heappush(heap, (self._head_ns(tracked), tracked.id, tracked))
+        return bool(heap)
+
+    def _head_ns(self, tracked: Tracked) -> int:
+        """Return the time of the file's next line, 0 where it has none or is to be looked at at once."""
+        if tracked.phase is Phase.GONE:
+            return 0
+        offset = tracked.read
+        if tracked.account.floors:
+            wanted = [f.lowest for s, f in tracked.account.floors.items() if self._sender.accepts(s)]
+            if wanted and tracked.fd >= 0:
+                return self._peek_ns(tracked, min(wanted))
+        if tracked.head_ns is None:
+            was_open = tracked.fd >= 0
+            if not self._files.ensure_open(tracked):
+                return 0
+            tracked.head_ns = self._peek_ns(tracked, offset)
+            if not was_open and self._files.crowded:
+                self._files.let_go(tracked)
+        return tracked.head_ns
+
+    @staticmethod
+    def _peek_ns(tracked: Tracked, offset: int) -> int:
+        piece = os.pread(tracked.fd, PEEK_BYTES, offset)
+        framed = frame(piece, offset, finished=b"\n" not in piece)
+        owns = tracked.source.parse(framed.lines[:1], tracked.info, tracked.context).owns
+        return owns[0] if owns and owns[0] is not None else 0
+
+    def _step(self, tracked: Tracked, until_ns: float, now_s: float) -> bool:
+        """Read one chunk of a file; return True when there is more."""
+        files = self._files
+        if tracked.phase is Phase.GONE or tracked.phase is Phase.DONE:
+            files.lose_floors(tracked)
+            files.ready.pop(tracked.id, None)
+            return False
+        if not files.ensure_open(tracked):
+            if not files.crowded:
+                files.ready.pop(tracked.id, None)
+            return False
+        status = os.fstat(tracked.fd)
+        if status.st_size < tracked.read or (
+            status.st_mtime_ns != tracked.mtime_ns and not holds(tracked.fd, tracked.fingerprint)
+        ):
+            files.was_cut(tracked, now_s)
+            return False
+        tracked.mtime_ns = status.st_mtime_ns
+        if status.st_size > tracked.size:
+            tracked.size = status.st_size
+            tracked.account.dirty = True
+        if tracked.account.floors and self._catch_up(tracked, until_ns):
+            return True
+        return self._go_on(tracked, until_ns, now_s)
+
+    def _go_on(self, tracked: Tracked, until_ns: float, now_s: float) -> bool:
+        """Read the next chunk at the file's cursor."""
+        files = self._files
+        finished = files.is_quiet(tracked, now_s)
+        floors = tracked.account.floors
+        if floors and self._sender.away and tracked.read - min(f.lowest for f in floors.values()) > AWAY_BYTES:
+            return False
+        piece = self._piece(tracked, tracked.read, tracked.size, finished=finished)
+        if piece is None:
+            files.was_cut(tracked, now_s)
+            return False
+        if isinstance(piece, _TooLong):
+            return self._pass_over(tracked, piece.end)
+        framed = frame(piece, tracked.read, finished=finished and tracked.read + len(piece) >= tracked.size)
+        if framed.end == tracked.read:
+            files.ready.pop(tracked.id, None)
+            return False
+        now_ns = self._clock.time_ns()
+        chunk = Chunk(tracked.read, framed.end, tracked.own_state, tracked.clock_state, tracked.context)
+        done = self._sort(tracked, framed, chunk, now_ns, until_ns)
+        if not self._bury(tracked, done, now_ns):
+            return False
+        end = framed.end
+        if done.taken < len(framed.lines):
+            end = chunk.end = framed.starts[done.taken]
+        elif finished:
+            tracked.partial_done = end >= tracked.size
+        if done.hung_on_clock:
+            tracked.clocks.append((chunk.start, end, now_ns))
+        tracked.own_state, tracked.clock_state = done.own_state, done.clock_state
+        tracked.context = done.context
+        used = end - tracked.read
+        tail = tracked.tail + piece[:used] if used < identity.TAIL_BYTES else piece[:used][-identity.TAIL_BYTES :]
+        tracked.advance(end, tail)
+        tracked.grow_head()
+        self._saves.dirty = True
+        self._meter.add("read_bytes", used)
+        self._meter.add("malformed_lines", done.malformed)
+        version = max(tracked.version, self._saves.next if done.hung_on_clock else 0)
+        for segment in done.segments:
+            self._offer(tracked, segment, version)
+        if tracked.read >= tracked.size:
+            files.ready.pop(tracked.id, None)
+            return False
+        return True
+
+    def _catch_up(self, tracked: Tracked, until_ns: float) -> bool:
+        """Read again what left memory, for streams that take lines now; return True when a chunk was read."""
+        account = tracked.account
+        wanted = {s: f for s, f in account.floors.items() if self._sender.accepts(s)}
+        if not wanted:
+            return False
+        first = min(wanted.values(), key=lambda floor: floor.chunk.start).chunk
+        if first.start >= tracked.read:
+            for stream in wanted:
+                del account.floors[stream]
+            return True
+        end, now_ns, remembered = self._clock_at(tracked, first.start)
+        piece = self._piece(tracked, first.start, end, finished=tracked.partial_done)
+        if isinstance(piece, _TooLong):
+            self._lower(tracked, wanted, Chunk(piece.end, piece.end, first.own_state, first.clock_state, first.context))
+            return True
+        if not piece:
+            self._files.lose_floors(tracked)
+            return False
+        framed = frame(piece, first.start, finished=tracked.partial_done and first.start + len(piece) >= tracked.read)
+        if framed.end == first.start:
+            self._files.lose_floors(tracked)
+            return False
+        chunk = Chunk(first.start, framed.end, first.own_state, first.clock_state, first.context)
+        done = self._sort(tracked, framed, chunk, now_ns, until_ns)
+        end = framed.starts[done.taken] if done.taken < len(framed.lines) else framed.end
+        if done.hung_on_clock and not remembered:
+            tracked.clocks.append((chunk.start, end, now_ns))
+        version = max(tracked.version, self._saves.next if done.hung_on_clock and not remembered else 0)
+        rest = Chunk(end, end, done.own_state, done.clock_state, done.context)
+        missing = {stream: floor.lowest for stream, floor in wanted.items()}
+        self._lower(tracked, wanted, rest)
+        for segment in done.segments:
+            lowest = missing.get(segment.stream)
+            if lowest is None:
+                continue
+            part = _from(segment, lowest)
+            if part is not None:
+                self._offer(tracked, part, version, again=True)
+        self._saves.dirty = True
+        return True
+
+    @staticmethod
+    def _lower(tracked: Tracked, wanted: dict[Stream, Floor], rest: Chunk) -> None:
+        """The chunk before `rest` has been read again for these streams."""
+        floors = tracked.account.floors
+        tracked.account.dirty = True
+        for stream, floor in wanted.items():
+            if rest.start >= tracked.read:
+                del floors[stream]
+            elif floor.chunk.start < rest.start:
+                floors[stream] = Floor(rest, max(floor.lowest, rest.start))
+
+    def _clock_at(self, tracked: Tracked, offset: int) -> tuple[int, int, bool]:
+        """Return how far a chunk at `offset` may go, its time of reading, and whether that is a remembered one."""
+        end = tracked.read
+        for start, stop, ns in tracked.clocks:
+            if start <= offset < stop:
+                return stop, ns, True
+            if start > offset:
+                end = min(end, start)
+        return end, self._clock.time_ns(), False
+
+    def _sort(self, tracked: Tracked, framed: Framed, chunk: Chunk, now_ns: int, until_ns: float) -> Sorted:
+        return sort_lines(
+            framed,
+            File(tracked.source, tracked.info, tracked.slot, tracked.account, tracked.moved),
+            chunk,
+            now_ns,
+            self._options.policy,
+            self._stream,
+            until_ns=until_ns,
+        )
+
+    def _stream(self, labels: dict[str, str]) -> Stream:
+        return self._registry.stream(labels, self._saves.next)
+
+    def _offer(self, tracked: Tracked, segment: Segment, version: int, *, again: bool = False) -> None:
+        segment.version = max(version, segment.stream.version)
+        in_turn = again or segment.stream not in tracked.account.floors
+        if in_turn and self._sender.accepts(segment.stream):
+            tracked.account.add(segment)
+            self._sender.put(tracked, segment)
+        else:
+            tracked.account.lower_floor(segment.stream, segment.chunk, segment.starts[0])
+            self._sender.floored[tracked.id] = tracked
+
+    def _piece(self, tracked: Tracked, offset: int, end: int, *, finished: bool) -> bytes | _TooLong | None:
+        """Return bytes from `offset` with at least one whole line, if there is one; None when the file was cut.
+
+        At the cursor the bytes before it are read along and compared: a file that was cut and grew past the
+        position again is noticed in the same call that reads it.
+        """
+        before = len(tracked.tail) if offset == tracked.read else 0
+        data = os.pread(tracked.fd, before + min(CHUNK_BYTES, end - offset), offset - before)
+        if before:
+            if data[:before] != tracked.tail:
+                return None
+            data = data[before:]
+        if b"\n" in data or offset + len(data) >= end:
+            return data
+        at_cursor = offset == tracked.read
+        known = max(offset + len(data), tracked.scanned if at_cursor else 0)
+        found = scan_for_newline(tracked.fd, known, end)
+        if found is None:
+            if not finished:
+                tracked.scanned = end if at_cursor else tracked.scanned
+                return b""
+            found = end
+        if found - offset > self._options.max_line_bytes:
+            return _TooLong(found)
+        return os.pread(tracked.fd, found - offset, offset)
+
+    def _pass_over(self, tracked: Tracked, end: int) -> bool:
+        """A line above the limit of memory goes to the dead-letter file with its head and its length."""
+        head = os.pread(tracked.fd, _LONG_HEAD_BYTES, tracked.read)
+        record = self._sender.dead_record(tracked, tracked.read, None, "line_too_long", 0, head)
+        if not self._sender.bury([{**record, "bytes": end - tracked.read, "truncated": True}]):
+            return False
+        self._meter.add("dead_lettered", 1, "line_too_long")
+        tracked.account.lines_read += 1
+        tracked.account.lines_dead += 1
+        start = max(tracked.read, identity.tail_start(end))
+        tracked.advance(end, os.pread(tracked.fd, end - start, start))
+        tracked.grow_head()
+        self._saves.dirty = True
+        return True
+
+    def _bury(self, tracked: Tracked, done: Sorted, now_ns: int) -> bool:
+        if not done.too_old:
+            return True
+        _ = now_ns
+        records = [
+            self._sender.dead_record(tracked, offset, stream, "too_old", 0, line)
+            for offset, stream, line in done.too_old
+        ]
+        if not self._sender.bury(records):
+            return False
+        self._meter.add("dead_lettered", len(records), "too_old")
+        tracked.account.lines_read += len(records)
+        tracked.account.lines_dead += len(records)
+        return True
+
+
+def _from(segment: Segment, lowest: int) -> Segment | None:
+    """Return the part of a segment whose lines start at `lowest` or later."""
+    first = next((i for i, start in enumerate(segment.starts) if start >= lowest), None)
+    if first is None or first == 0:
+        return segment if first == 0 else None
+    return Segment(
+        segment.account,
+        segment.chunk,
+        segment.stream,
+        segment.starts[first:],
+        segment.stamps[first:],
+        segment.texts[first:],
+        segment.metas[first:],
+        segment.sizes[first:],
+    )

@@ -1,0 +1,262 @@
+"""Lines of a chunk to segments of streams: the clock's and the answers' decisions, and the stamps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import NamedTuple
+
+from shipper.follow.framing import Framed
+from shipper.ledger import Account, Chunk, Meta, Segment
+from shipper.positions import Moved
+from shipper.sources.base import FileInfo, Key, Source
+from shipper.stamp import StampState, stamp_all
+from shipper.streams import Stream
+from shipper.times import hour, rfc3339
+
+MINUTE_NS = 60 * 10**9
+FUTURE_NS = 10 * MINUTE_NS
+_SURE_AHEAD_NS = 5 * MINUTE_NS
+_SURE_AGE_NS = 24 * 60 * MINUTE_NS
+"""Between these, no later look at the same line decides otherwise; outside, the reading time is written down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is done with lines whose own time Loki does not take."""
+
+    max_age_ns: int
+    old_lines: str = "restamp"
+    """`restamp` or `dead-letter`."""
+
+
+class File(NamedTuple):
+    """What sorting needs to know of a file."""
+
+    source: Source
+    info: FileInfo
+    slot: int
+    account: Account
+    moved: Sequence[Moved]
+
+
+class Sorted(NamedTuple):
+    """The outcome for one chunk."""
+
+    segments: list[Segment]
+    too_old: list[tuple[int, Stream, bytes]]
+    """Lines for the dead-letter file: offset, stream, line. Only with the policy `dead-letter`."""
+    chunk: Chunk
+    own_state: StampState
+    clock_state: StampState
+    context: str
+    hung_on_clock: bool
+    malformed: int
+    taken: int
+    """How many of the lines; fewer than given where `until_ns` cut."""
+
+
+def sort_lines(
+    framed: Framed,
+    file: File,
+    chunk: Chunk,
+    now_ns: int,
+    policy: Policy,
+    stream_of: Callable[[dict[str, str]], Stream],
+    *,
+    until_ns: float = float("inf"),
+) -> Sorted:
+    """Return the chunk's lines as one segment for each stream.
+
+    `now_ns` is the time of reading, the remembered one for a chunk that is read again. Lines after the first whose
+    own time is past `until_ns` are not taken (never none at all).
+    """
+    lines, starts = framed.lines, framed.starts
+    parsed = file.source.parse(lines, file.info, chunk.context)
+    owns = parsed.owns
+    cut = _cut(owns, until_ns)
+    if cut < len(lines):
+        lines, starts = lines[:cut], starts[:cut]
+        parsed = file.source.parse(lines, file.info, chunk.context)
+        owns = parsed.owns
+    known = [own for own in owns if own is not None]
+    complete = len(known) == len(owns)
+    low, high = (min(known), max(known)) if known else (now_ns, now_ns)
+    hung = not complete or high > now_ns + _SURE_AHEAD_NS or low < now_ns - _SURE_AGE_NS
+    texts, sizes = _texts(lines)
+    work = _Work(file, chunk, stream_of, starts, texts, sizes, parsed.keys, parsed.metas, lines)
+    if complete and high <= now_ns + FUTURE_NS and low >= now_ns - policy.max_age_ns and not file.moved:
+        stamps, own_state = stamp_all(known, file.slot, chunk.own_state)
+        segments, clock_state = work.by_key(stamps), chunk.clock_state
+        too_old: list[tuple[int, Stream, bytes]] = []
+    else:
+        segments, too_old, own_state, clock_state = work.one_by_one(owns, now_ns, policy)
+    return Sorted(
+        segments, too_old, chunk, own_state, clock_state, parsed.context, hung, parsed.malformed, len(lines)
+    )
+
+
+def _cut(owns: list[int | None], until_ns: float) -> int:
+    for index, own in enumerate(owns) if until_ns != float("inf") else ():
+        if own is not None and own > until_ns:
+            return max(1, index)
+    return len(owns)
+
+
+def _texts(lines: list[bytes]) -> tuple[list[str], list[int]]:
+    sizes = list(map(len, lines))
+    blob = b"\n".join(lines)
+    if blob.isascii():
+        # One decoding for all is three times as fast as one for each.
+        return blob.decode("ascii").split("\n") if lines else [], sizes
+    return [str(line, "utf-8", "replace") for line in lines], sizes
+
+
+class _Work:
+    """The lists of one chunk, and the two ways through them."""
+
+    def __init__(
+        self,
+        file: File,
+        chunk: Chunk,
+        stream_of: Callable[[dict[str, str]], Stream],
+        starts: list[int],
+        texts: list[str],
+        sizes: list[int],
+        keys: list[Key],
+        metas: list[Meta | None],
+        lines: list[bytes],
+    ) -> None:
+        self.file = file
+        self.chunk = chunk
+        self.stream_of = stream_of
+        self.starts = starts
+        self.texts = texts
+        self.sizes = sizes
+        self.keys = keys
+        self.metas = metas
+        self.lines = lines
+        self.labels: dict[Key, dict[str, str]] = {}
+
+    def by_key(self, stamps: list[int]) -> list[Segment]:
+        """Group lines that all go to their own streams; a few C calls a line."""
+        groups: dict[Key, list[int]] = {}
+        for index, key in enumerate(self.keys):
+            try:
+                groups[key].append(index)
+            except KeyError:
+                groups[key] = [index]
+        streams: dict[Stream, list[int]] = {}
+        for key, indexes in groups.items():
+            stream = self.stream_of(self.labels_of(key))
+            # Two keys can share a stream, where a cap made `other` of them; the file's order holds all the same.
+            streams[stream] = sorted(streams[stream] + indexes) if stream in streams else indexes
+        return [self._segment(stream, indexes, stamps, self.metas) for stream, indexes in streams.items()]
+
+    def one_by_one(
+        self, owns: list[int | None], now_ns: int, policy: Policy
+    ) -> tuple[list[Segment], list[tuple[int, Stream, bytes]], StampState, StampState]:
+        """Decide for each line alone."""
+        file = self.file
+        by_clock = [
+            own is None or own > now_ns + FUTURE_NS or own < now_ns - policy.max_age_ns for own in owns
+        ]
+        own_stamps, own_state = stamp_all(
+            [own for own, clock in zip(owns, by_clock, strict=True) if not clock and own is not None],
+            file.slot,
+            self.chunk.own_state,
+        )
+        clock_stamps, clock_state = stamp_all(
+            [now_ns] * sum(by_clock), file.slot, self.chunk.clock_state
+        )
+        next_own, next_clock = iter(own_stamps), iter(clock_stamps)
+        stamps = [next(next_clock if clock else next_own) for clock in by_clock]
+        metas = list(self.metas)
+        groups: dict[Stream, list[int]] = {}
+        too_old: list[tuple[int, Stream, bytes]] = []
+        for index, (own, clock) in enumerate(zip(owns, by_clock, strict=True)):
+            labels = self.labels_of(self.keys[index])
+            if clock and own is not None and own <= now_ns and policy.old_lines == "dead-letter":
+                too_old.append((self.starts[index], self.stream_of(labels), self.lines[index]))
+                continue
+            if clock:
+                labels = restamped_labels(labels)
+                metas[index] = with_original(metas[index], own)
+            stream = self.stream_of(labels)
+            while (moved := moved_by(file.moved, stream, self.starts[index])) is not None:
+                if moved.to == "backfill":
+                    stream = self.stream_of(backfill_labels(stream.labels, stamps[index]))
+                elif moved.to == "restamped":
+                    stream = self.stream_of(restamped_labels(stream.labels))
+                    metas[index] = with_original(metas[index], None if clock else own)
+                    stamps[index] = moved.stamp
+                    break
+                else:
+                    break
+            if moved is not None and moved.to == "dead":
+                continue
+            groups.setdefault(stream, []).append(index)
+        segments = [self._segment(stream, indexes, stamps, metas) for stream, indexes in groups.items()]
+        return segments, too_old, own_state, clock_state
+
+    def labels_of(self, key: Key) -> dict[str, str]:
+        """Return the labels of a key; the same dict each time."""
+        found = self.labels.get(key)
+        if found is None:
+            found = self.labels[key] = self.file.source.labels(self.file.info, key)
+        return found
+
+    def _segment(
+        self, stream: Stream, indexes: list[int], stamps: list[int], metas: Sequence[Meta | None]
+    ) -> Segment:
+        if len(indexes) == len(self.texts):
+            return Segment(
+                self.file.account, self.chunk, stream, self.starts, stamps, self.texts, metas, self.sizes
+            )
+        if len(indexes) == 1:
+            (i,) = indexes
+            return Segment(
+                self.file.account,
+                self.chunk,
+                stream,
+                [self.starts[i]],
+                [stamps[i]],
+                [self.texts[i]],
+                [metas[i]],
+                [self.sizes[i]],
+            )
+        pick = itemgetter(*indexes)
+        return Segment(
+            self.file.account,
+            self.chunk,
+            stream,
+            pick(self.starts),
+            pick(stamps),
+            pick(self.texts),
+            pick(metas),
+            pick(self.sizes),
+        )
+
+
+def moved_by(moved: Sequence[Moved], stream: Stream, start: int) -> Moved | None:
+    """Return what an answer of Loki decided for the line of `stream` at this offset."""
+    for entry in moved:
+        if entry.stream == stream.index and entry.first <= start <= entry.last:
+            return entry
+    return None
+
+
+def restamped_labels(labels: dict[str, str]) -> dict[str, str]:
+    """Return the labels of the stream for lines with the time of reading."""
+    return {**{k: v for k, v in labels.items() if k != "backfill"}, "restamped": "true"}
+
+
+def backfill_labels(labels: dict[str, str], stamp_ns: int) -> dict[str, str]:
+    """Return the labels of the stream for lines that are too far behind; one for each hour of line time."""
+    return {**labels, "backfill": hour(stamp_ns)}
+
+
+def with_original(meta: Meta | None, own_ns: int | None) -> Meta | None:
+    """Return the metadata with the line's own time, where it has one."""
+    return meta if own_ns is None else {**(meta or {}), "original_timestamp": rfc3339(own_ns)}

@@ -1,0 +1,101 @@
+"""What a source must provide."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from shared.models import label_value
+
+Meta = dict[str, str]
+Key = tuple[str, ...]
+"""The part of a line's labels that differs within a file."""
+
+META_CHARS = 256
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SALVAGE_BYTES = 2048
+
+
+class Parsed(NamedTuple):
+    """What the lines of a chunk say; the three lists run in step with the lines."""
+
+    owns: list[int | None]
+    """Own time in ns; None: no usable one."""
+    keys: list[Key]
+    metas: list[Meta | None]
+    context: str
+    """What later lines of the file need to know of these; travels with the position."""
+    malformed: int
+    """How many are not JSON objects. They are shipped all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """What the path says of a file."""
+
+    labels: tuple[tuple[str, str], ...]
+    """Labels that all its lines have."""
+    group: str
+    """Files of one group can share streams, and are read in order of time."""
+    meta: Meta = field(default_factory=dict)
+    """Structured metadata that all its lines have."""
+    hint: str = ""
+    """What the path says to the parser (a host, a kind)."""
+
+
+class Source(Protocol):
+    """One `--source KIND=PATH`."""
+
+    @property
+    def kind(self) -> str:
+        """`loki-mode`, `llm-proxy` or `jsonl`."""
+
+    @property
+    def name(self) -> str:
+        """KIND=PATH as configured."""
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Absolute globs of its files."""
+
+    def describe(self, path: str) -> FileInfo:
+        """Return what the path of a matching file says."""
+
+    def parse(self, lines: list[bytes], info: FileInfo, context: str) -> Parsed:
+        """Return what the lines say. Never raises: a line that is not understood is one without time."""
+
+    def labels(self, info: FileInfo, key: Key) -> dict[str, str]:
+        """Return the labels of lines with this key, before caps."""
+
+
+def clean(value: object, limit_chars: int = META_CHARS) -> str | None:
+    """Return a decoded JSON scalar as metadata text, or None: Loki takes text only, and no lone surrogate."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int | float):
+        value = repr(value)
+    if not isinstance(value, str) or not value:
+        return None
+    return _SURROGATE.sub("\ufffd", value[:limit_chars])
+
+
+def label_text(value: object) -> str | None:
+    """Return a decoded JSON value as a label's value, or None where it is no text."""
+    return label_value(value) or None if isinstance(value, str) else None
+
+
+def lenient(line: bytes) -> dict[str, Any] | None:
+    """Return the object of a line that the strict parser refused (raw control characters, lone surrogates)."""
+    try:
+        found = json.loads(line.decode("utf-8", "replace"), strict=False)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def salvage(line: bytes, pattern: re.Pattern[bytes]) -> str | None:
+    """Return the time text of a line that is no JSON at all, as broken emitters write it near the start."""
+    match = pattern.search(line, 0, _SALVAGE_BYTES)
+    return match[1].decode("ascii", "replace") if match else None

@@ -1,0 +1,165 @@
+"""Loki Mode's `.loki` directory: events, the agent audit log, and the tool usage log."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from typing import Any
+
+import msgspec
+
+from shared.models import OTHER, event_kind, label_value
+from shipper.sources.base import FileInfo, Key, Meta, Parsed, clean, lenient, salvage
+from shipper.times import Times
+
+FILES = {"events.jsonl": "", "logs/agent-audit.jsonl": "agent_audit", "metrics/tool-usage.jsonl": "tool_usage"}
+LEVELS = frozenset({"debug", "info", "warn", "warning", "error", "critical", "fatal"})
+_TIME = re.compile(rb'"timestamp"\s*:\s*"([0-9T:.Z+ -]{19,40})"')
+_META_FIELDS = ("session_id", "request_id", "iteration", "model")
+
+
+class _Data(msgspec.Struct):
+    iteration: Any = None
+    session_id: Any = None
+    request_id: Any = None
+    model: Any = None
+
+
+class _Event(msgspec.Struct):
+    timestamp: Any = None
+    type: Any = None
+    event: Any = None
+    level: Any = None
+    iteration: Any = None
+    session_id: Any = None
+    request_id: Any = None
+    model: Any = None
+    data: _Data | str | int | float | bool | list[Any] | None = None
+
+
+_ONE = msgspec.json.Decoder(_Event)
+
+
+class LokiMode:
+    """`--source loki-mode=PATH`: PATH is a `.loki` directory or a glob of them."""
+
+    kind = "loki-mode"
+
+    def __init__(self, path: str, environment: str, machine: str, *, app: str = "loki-mode") -> None:
+        self.name = f"{self.kind}={path}"
+        self.patterns = tuple(f"{path.rstrip('/')}/{name}" for name in FILES)
+        self._fixed = (("app", app), ("environment", environment), ("machine", machine))
+        self._times = Times()
+        self._keys: dict[tuple[str, str, str], Key] = {}
+        self._metas: dict[Any, Meta | None] = {}
+
+    def describe(self, path: str) -> FileInfo:
+        """Return the project (the directory that holds `.loki`) and which of the three files it is."""
+        parts = pathlib.PurePath(path).parts
+        up = 2 if parts[-1] == "events.jsonl" else 3
+        hint = FILES.get("/".join(parts[1 - up :]), "")
+        project = label_value(parts[-up - 1] if len(parts) > up + 1 else "") or OTHER
+        return FileInfo(
+            (*self._fixed, ("project", project)),
+            f"{self.kind}:{project}",
+            hint=hint,
+        )
+
+    def parse(self, lines: list[bytes], info: FileInfo, context: str) -> Parsed:
+        """Return times, event kinds and the metadata that v5 and v9 put into `data` or at the top."""
+        decode = _ONE.decode
+        text_ns = self._times.text_ns
+        events: list[_Event] = []
+        owns: list[int | None] = []
+        malformed = 0
+        try:
+            events = [decode(line) for line in lines]
+        except (msgspec.MsgspecError, RecursionError):
+            events, malformed = self._one_by_one(lines)
+        before: object = None
+        own: int | None = None
+        for event in events:
+            stamp = event.timestamp
+            if stamp != before:
+                own = text_ns(stamp) if isinstance(stamp, str) else self._times.value_ns(stamp)
+                before = stamp
+            elif stamp is None:
+                own = None
+            owns.append(own)
+        if info.hint:
+            keys = [self._key(info.hint, None, event.level) for event in events]
+        else:
+            keys = [self._key(event.type, event.event, event.level) for event in events]
+        return Parsed(owns, keys, [self._meta(event) for event in events], context, malformed)
+
+    def labels(self, info: FileInfo, key: Key) -> dict[str, str]:
+        """Return the labels: kind, and level where the line names one."""
+        labels = {**dict(info.labels), "log_type": key[0]}
+        if len(key) > 1:
+            labels["level"] = key[1]
+        return labels
+
+    def _key(self, type_: object, event: object, level: object) -> Key:
+        try:
+            return self._keys[type_, event, level]  # type: ignore[index]
+        except (KeyError, TypeError):
+            kind = str(type_) if type_ in ("agent_audit", "tool_usage") else event_kind(type_, event)
+            known = level.lower() if isinstance(level, str) and level.lower() in LEVELS else None
+            key = (kind, known) if known else (kind,)
+            if len(self._keys) < 1000 and all(x is None or isinstance(x, str) for x in (type_, event, level)):  # noqa: PLR2004 - a bound of the memo
+                self._keys[type_, event, level] = key  # type: ignore[index]
+            return key
+
+    def _meta(self, event: _Event) -> Meta | None:
+        data = event.data
+        if type(data) is _Data:
+            if data.session_id is None and data.model is None and data.request_id is None:
+                iteration = event.iteration if data.iteration is None else data.iteration
+                if event.session_id is None and event.model is None and event.request_id is None:
+                    return self._iteration(iteration)
+            inner: _Data | None = data
+        elif event.session_id is None and event.model is None and event.request_id is None:
+            return self._iteration(event.iteration)
+        else:
+            inner = None
+        meta: Meta = {}
+        for name in _META_FIELDS:
+            value = getattr(event, name)
+            text = clean(getattr(inner, name) if value is None and inner is not None else value)
+            if text is not None:
+                meta[name] = text
+        return meta or None
+
+    def _iteration(self, iteration: object) -> Meta | None:
+        if iteration is None:
+            return None
+        if type(iteration) is not int:
+            text = clean(iteration)
+            return {"iteration": text} if text else None
+        try:
+            return self._metas[iteration]
+        except KeyError:
+            if len(self._metas) > 10_000:  # noqa: PLR2004 - a bound of the memo
+                self._metas.clear()
+            meta: Meta = {"iteration": str(iteration)}
+            self._metas[iteration] = meta
+            return meta
+
+    @staticmethod
+    def _one_by_one(lines: list[bytes]) -> tuple[list[_Event], int]:
+        events, malformed = [], 0
+        for line in lines:
+            try:
+                events.append(_ONE.decode(line))
+            except (msgspec.MsgspecError, RecursionError):
+                found = lenient(line)
+                malformed += found is None
+                events.append(_from(found) if found is not None else _Event(timestamp=salvage(line, _TIME)))
+        return events, malformed
+
+
+def _from(found: dict[str, Any]) -> _Event:
+    data = found.get("data")
+    inner = _Data(**{name: data.get(name) for name in _META_FIELDS}) if isinstance(data, dict) else None
+    top = {name: found.get(name) for name in (*_META_FIELDS, "timestamp", "type", "event", "level")}
+    return _Event(**top, data=inner)

@@ -1,0 +1,89 @@
+"""What the rooms of the shipper share: the window, the number of the next save, and what is told of events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shipper.sorting import Policy
+from shipper.streams import Limits
+
+
+class Clock(Protocol):
+    """Time comes in as an argument."""
+
+    def monotonic(self) -> float:
+        """Return seconds that only grow."""
+
+    def time_ns(self) -> int:
+        """Return nanoseconds since 1970."""
+
+
+class Tell(Protocol):
+    """Says what happened: one line of log, and whatever counter belongs to it."""
+
+    def __call__(self, event: str, *, level: str = "info", **fields: object) -> None:
+        """Tell of one event."""
+
+
+class Meter(Protocol):
+    """Counts. The names are those of the metrics, without prefix and `_total`."""
+
+    def add(self, name: str, amount: float = 1, label: str = "") -> None:
+        """Add to a counter."""
+
+    def observe_push(self, seconds: float) -> None:
+        """Note how long a push took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the engine needs of the configuration."""
+
+    limits: Limits = field(default_factory=Limits)
+    batch_wait_s: float = 5.0
+    max_stream_rate_bps: float = 1_200_000
+    window_entries: int = 10_000
+    window_bytes: int = 8 << 20
+    policy: Policy = field(default_factory=lambda: Policy(7 * 24 * 3600 * 10**9))
+    structured_metadata: bool = True
+    max_line_bytes: int = 64 << 20
+    save_every_s: float = 0.25
+
+
+@dataclass(slots=True)
+class Window:
+    """Lines in memory: read, and neither acked nor dead-lettered."""
+
+    max_entries: int
+    max_bytes: int
+    entries: int = 0
+    bytes: int = 0
+
+    @property
+    def full(self) -> bool:
+        """True when nothing more is read; a chunk may have gone past the limits, a single long line does."""
+        return self.entries >= self.max_entries or self.bytes >= self.max_bytes
+
+    @property
+    def half_full(self) -> bool:
+        """True when refused streams must make room."""
+        return self.entries * 2 >= self.max_entries or self.bytes * 2 >= self.max_bytes
+
+
+@dataclass(slots=True)
+class Saves:
+    """Which save holds what. What is decided now will be in save `next`; pushes wait for `durable`."""
+
+    next: int = 1
+    durable: int = 0
+    dirty: bool = True
+
+    def now(self) -> int:
+        """Return the number of the save that will hold what was decided just now."""
+        self.dirty = True
+        return self.next
+
+
+Wake = Callable[[], None]

@@ -1,0 +1,311 @@
+"""Label sets, their caps, and for each stream its queue and its batches. Pure."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from shared.models import OTHER, label_value
+from shipper.ledger import Meta, Segment
+from shipper.push import encode
+from shipper.push.retry import Rounds
+
+MAX_STREAMS = 1000
+MAX_VALUES_PER_LABEL = 200
+MAX_BACKFILL_HOURS = 240
+SPAN_NS = 30 * 60 * 10**9
+"""No push spans more, and none is further past an ack that is not yet durable."""
+_ENTRY_OVERHEAD_BYTES = 30
+_UNCAPPED = frozenset({"backfill", "restamped"})
+
+
+class Stream:
+    """A label set that Loki keeps as one stream. Compared by identity: the registry makes each one once."""
+
+    __slots__ = ("index", "labels", "version")
+
+    def __init__(self, labels: dict[str, str], index: int, version: int) -> None:
+        self.labels = labels
+        self.index = index
+        self.version = version
+        """The save that must be durable before anything is pushed to it."""
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f'{name}="{value}"' for name, value in sorted(self.labels.items())) + "}"
+
+
+class Registry:
+    """Makes streams from labels; bounds the values of each label and the number of streams.
+
+    Which values got in before the cap is part of the positions: a repeat must find the same stream.
+    """
+
+    def __init__(
+        self, *, max_streams: int = MAX_STREAMS, max_values: int = MAX_VALUES_PER_LABEL
+    ) -> None:
+        self._max_streams = max_streams
+        self._max_values = max_values
+        self.values: dict[str, set[str]] = {}
+        self.streams: list[Stream] = []
+        self._by_labels: dict[tuple[tuple[str, str], ...], Stream] = {}
+        self.overflows = 0
+        """How often a value or a stream became `other`."""
+
+    def restore(self, values: dict[str, list[str]], streams: list[dict[str, str]]) -> None:
+        """Take over what an earlier run knew."""
+        self.values = {name: set(known) for name, known in values.items()}
+        for labels in streams:
+            self._new(labels, 0)
+
+    def stream(self, labels: dict[str, str], version: int) -> Stream:
+        """Return the stream of these labels, capped; a new one must be durable with save `version`."""
+        found = self._by_labels.get(tuple(sorted(labels.items())))
+        if found is not None:
+            return found
+        capped = {name: self._capped(name, value) for name, value in labels.items()}
+        found = self._by_labels.get(tuple(sorted(capped.items())))
+        if found is not None:
+            return found
+        if len(self.streams) >= self._max_streams and not _UNCAPPED & capped.keys():
+            self.overflows += 1
+            capped = {
+                name: value if name in ("app", "environment") else OTHER for name, value in capped.items()
+            }
+            found = self._by_labels.get(tuple(sorted(capped.items())))
+            if found is not None:
+                return found
+        return self._new(capped, version)
+
+    def _capped(self, name: str, value: str) -> str:
+        if name in _UNCAPPED:
+            return value
+        value = label_value(value) or OTHER
+        known = self.values.setdefault(name, set())
+        if value in known:
+            return value
+        if len(known) >= self._max_values:
+            self.overflows += 1
+            return OTHER
+        known.add(value)
+        return value
+
+    def _new(self, labels: dict[str, str], version: int) -> Stream:
+        stream = Stream(labels, len(self.streams), version)
+        self.streams.append(stream)
+        self._by_labels[tuple(sorted(labels.items()))] = stream
+        return stream
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Lines of one stream that are pushed together, and where they came from."""
+
+    stream: Stream
+    slices: list[tuple[Segment, int, int]]
+    body: bytes = b""
+    tries: int = 0
+
+    @property
+    def entries(self) -> int:
+        """How many lines."""
+        return sum(last - first for _segment, first, last in self.slices)
+
+    def stamps(self) -> list[int]:
+        """Return the stamps of the lines."""
+        return [stamp for segment, first, last in self.slices for stamp in segment.stamps[first:last]]
+
+    def line_bytes(self) -> int:
+        """Return the bytes of the lines alone."""
+        return sum(sum(segment.sizes[first:last]) for segment, first, last in self.slices)
+
+    def encode(self, *, metadata: bool) -> None:
+        """Make the body."""
+        stamps: list[int] = []
+        texts: list[str] = []
+        metas: list[Meta | None] = []
+        for segment, first, last in self.slices:
+            stamps += segment.stamps[first:last]
+            texts += segment.texts[first:last]
+            metas += segment.metas[first:last]
+        self.body = encode.body(self.stream.labels, stamps, texts, metas if metadata else None)
+
+    def parted(self, at: int) -> tuple[Batch, Batch]:
+        """Return the first `at` lines and the others as two batches."""
+        left: list[tuple[Segment, int, int]] = []
+        right: list[tuple[Segment, int, int]] = []
+        for segment, first, last in self.slices:
+            middle = min(max(first, first + at), last)
+            if middle > first:
+                left.append((segment, first, middle))
+            if middle < last:
+                right.append((segment, middle, last))
+            at -= middle - first
+        return Batch(self.stream, left), Batch(self.stream, right)
+
+    def chosen(self, wanted: Sequence[bool]) -> Batch:
+        """Return the lines for which `wanted` is true."""
+        slices: list[tuple[Segment, int, int]] = []
+        position = 0
+        for segment, first, last in self.slices:
+            for index in range(first, last):
+                if wanted[position]:
+                    if slices and slices[-1][0] is segment and slices[-1][2] == index:
+                        slices[-1] = (segment, slices[-1][1], index + 1)
+                    else:
+                        slices.append((segment, index, index + 1))
+                position += 1
+        return Batch(self.stream, slices)
+
+
+@dataclass(slots=True)
+class Limits:
+    """Of a push."""
+
+    entries: int = 1000
+    body_bytes: int = 256 * 1024
+    span_ns: int = SPAN_NS
+
+
+@dataclass(slots=True, eq=False)
+class Queue:
+    """One stream's way out: lines waiting, the batch in flight, and when the next may go. One in flight at most."""
+
+    stream: Stream
+    rounds: Rounds
+    segments: deque[Segment] = field(default_factory=deque)
+    entries: int = 0
+    bytes: int = 0
+    oldest_s: float = math.inf
+    """Since when the first waiting line has waited (monotonic)."""
+    work: list[Batch] = field(default_factory=list)
+    """Batches to be pushed before new ones are made, the next one last."""
+    in_flight: Batch | None = None
+    not_before_s: float = 0.0
+    """Back-off."""
+    paced_until_s: float = 0.0
+    waits_for_save: bool = False
+    """Something to push rests on a decision that is not durable yet."""
+    parked: bool = False
+    """Its lines have left memory, and are skipped in reading until it is taken again."""
+    expansion: float = 1.2
+    """Bytes of body for a byte of line, learnt."""
+    limit_bytes: int | None = None
+    """A limit that Loki's answer stated."""
+    first_failure_s: float | None = None
+    reason: str = ""
+    """Why the last push was not taken."""
+    pushed_oldest: int | None = None
+    """Oldest stamp of the batch that was pushed and is not acked: Loki may hold it."""
+    acked: deque[tuple[int, int]] = field(default_factory=deque)
+    """(oldest stamp, save that will hold the ack) of what is acked, but not durably so yet."""
+
+    @property
+    def busy(self) -> bool:
+        """True while anything waits or is in flight."""
+        return bool(self.segments or self.work or self.in_flight)
+
+    def put(self, segment: Segment, now_s: float) -> None:
+        """Append lines."""
+        if not self.segments:
+            self.oldest_s = now_s
+        self.segments.append(segment)
+        self.entries += len(segment.starts) - segment.taken
+        self.bytes += sum(segment.sizes[segment.taken :])
+
+    def newest_allowed_ns(self, durable: int) -> float:
+        """Return the newest stamp that may be pushed now: 30 minutes past the oldest ack not yet durable."""
+        acked = self.acked
+        while acked and acked[0][1] <= durable:
+            acked.popleft()
+        oldest = min((stamp for stamp, _version in acked), default=math.inf)
+        if self.pushed_oldest is not None:
+            oldest = min(oldest, self.pushed_oldest)
+        return oldest + SPAN_NS
+
+    def was_acked(self, version: int) -> None:
+        """Note that the batch in flight was taken, which save `version` will hold."""
+        if self.pushed_oldest is None:
+            return
+        if self.acked and self.acked[-1][1] == version:
+            oldest, _ = self.acked.pop()
+            self.acked.append((min(oldest, self.pushed_oldest), version))
+        else:
+            self.acked.append((self.pushed_oldest, version))
+        self.pushed_oldest = None
+
+    def take(self, limits: Limits, durable: int, *, metadata: bool) -> Batch | None:
+        """Return the next batch, encoded, or None when nothing may go yet; its lines leave the queue."""
+        newest_ns = self.newest_allowed_ns(durable)
+        body_limit = min(limits.body_bytes, self.limit_bytes or limits.body_bytes)
+        budget = body_limit / self.expansion
+        room = limits.entries
+        oldest: float = math.inf
+        latest: float = -math.inf
+        slices: list[tuple[Segment, int, int]] = []
+        for segment in self.segments:
+            if room <= 0 or segment.version > durable:
+                break
+            first = segment.taken
+            last = min(len(segment.starts), first + room)
+            last = _within_bytes(segment.sizes, first, last, budget, alone=not slices)
+            oldest, latest, last = _within_time(segment.stamps, first, last, oldest, latest, newest_ns)
+            if last == first:
+                break
+            slices.append((segment, first, last))
+            room -= last - first
+            budget -= sum(segment.sizes[first:last]) + (last - first) * _ENTRY_OVERHEAD_BYTES
+            if last < len(segment.starts):
+                break
+        if not slices:
+            return None
+        batch = Batch(self.stream, slices)
+        batch.encode(metadata=metadata)
+        while len(batch.body) > body_limit and batch.entries > 1:
+            fit = int(batch.entries * body_limit / len(batch.body) * 0.97)
+            batch, _ = batch.parted(max(1, min(fit, batch.entries - 1)))
+            batch.encode(metadata=metadata)
+        self._took(batch)
+        return batch
+
+    def _took(self, batch: Batch) -> None:
+        lines = 0
+        for segment, first, last in batch.slices:
+            segment.taken = last
+            lines += sum(segment.sizes[first:last])
+            self.entries -= last - first
+        self.bytes -= lines
+        while self.segments and self.segments[0].taken >= len(self.segments[0].starts):
+            self.segments.popleft()
+        overhead = batch.entries * _ENTRY_OVERHEAD_BYTES
+        measured = max(1.0, (len(batch.body) - overhead) / max(1, lines))
+        self.expansion = max(measured, 0.9 * self.expansion + 0.1 * measured)
+
+
+def _within_bytes(sizes: Sequence[int], first: int, last: int, budget: float, *, alone: bool) -> int:
+    total = sum(sizes[first:last]) + (last - first) * _ENTRY_OVERHEAD_BYTES
+    if total <= budget:
+        return last
+    sums = list(accumulate(size + _ENTRY_OVERHEAD_BYTES for size in sizes[first:last]))
+    fit = bisect_right(sums, budget)
+    return first + (max(fit, 1) if alone else fit)
+
+
+def _within_time(
+    stamps: Sequence[int], first: int, last: int, oldest: float, latest: float, newest_ns: float
+) -> tuple[float, float, int]:
+    if first == last:
+        return oldest, latest, last
+    part = stamps[first:last]
+    low, high = min(oldest, min(part)), max(latest, max(part))  # noqa: PLW3301 - one is a number, one a list
+    if high - low <= SPAN_NS and high <= newest_ns:
+        return low, high, last
+    for index, stamp in enumerate(part, first):
+        low, high = min(oldest, stamp), max(latest, stamp)
+        if high - low > SPAN_NS or high > newest_ns:
+            return oldest, latest, index
+        oldest, latest = low, high
+    return oldest, latest, last

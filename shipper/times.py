@@ -1,0 +1,98 @@
+"""Text or number to nanoseconds since 1970, or None where it is no usable time."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+MAX_NS = 2**63 - 1
+_SECOND_NS = 10**9
+_CACHE_LIMIT = 4096
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,18}))?(?:([Zz])|([+-])(\d\d):?(\d\d))?", re.ASCII
+)
+# A number is a time in seconds, milliseconds, microseconds or nanoseconds by its size: each range starts in 1973
+# and ends in the year 5138 of the unit before.
+_UNITS_NS = ((10**11, _SECOND_NS), (10**14, 10**6), (10**17, 10**3), (10**20, 1))
+
+
+class Times:
+    """Parses times; remembers seconds seen lately, because lines that follow each other share them."""
+
+    __slots__ = ("_seconds",)
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, int | None] = {}
+
+    def text_ns(self, text: str) -> int | None:
+        """Return the nanoseconds of an RFC 3339 time (without a zone: UTC) or of an epoch number in digits."""
+        if text[19:] == "Z":
+            found = self._seconds.get(text, -1)
+            if found != -1:
+                return found
+            ns = _parse(text)
+            self._remember(text, ns)
+            return ns
+        if len(text) > len("2026-11-21T00:00:00") and text[19] == "." and text[-1] == "Z":
+            base = self._seconds.get(text[:19], -1)
+            if base == -1:
+                base = _parse(text[:19])
+                self._remember(text[:19], base)
+            digits = text[20:-1]
+            if base is None or not (digits.isdigit() and digits.isascii()):
+                return None
+            return base + int(digits[:9].ljust(9, "0"))
+        return _parse(text)
+
+    def value_ns(self, value: object) -> int | None:
+        """Return the nanoseconds of a decoded JSON value: text, or a number of seconds to nanoseconds."""
+        if isinstance(value, str):
+            return self.text_ns(value)
+        if isinstance(value, bool):
+            return None
+        if isinstance(value, int | float):
+            return number_ns(value)
+        return None
+
+    def _remember(self, key: str, ns: int | None) -> None:
+        if len(self._seconds) >= _CACHE_LIMIT:
+            self._seconds.clear()
+        self._seconds[key] = ns
+
+
+def number_ns(value: float) -> int | None:
+    """Return the nanoseconds of an epoch number whose unit follows from its size; None for 0, negatives, NaN."""
+    if not value > 0:
+        return None
+    for below, unit_ns in _UNITS_NS:
+        if value < below:
+            ns = value * unit_ns if isinstance(value, int) else round(value * unit_ns)
+            return ns if 0 < ns <= MAX_NS else None
+    return None
+
+
+def rfc3339(ns: int) -> str:
+    """Return the time in UTC with nanoseconds, for people and metadata."""
+    seconds, rest = divmod(ns, _SECOND_NS)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+def hour(ns: int) -> str:
+    """Return the UTC hour of a time, as `2026-11-21T05`."""
+    return f"{datetime.fromtimestamp(ns // _SECOND_NS, UTC):%Y-%m-%dT%H}"
+
+
+def _parse(text: str) -> int | None:
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        return number_ns(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else None  # noqa: PLR2004 - digits of 2**63
+    date, clock, fraction, _zulu, sign, hours, minutes = match.groups()
+    try:
+        seconds = int(datetime.fromisoformat(f"{date}T{clock}+00:00").timestamp())
+    except (ValueError, OverflowError):
+        return None
+    if sign:
+        offset_s = int(hours) * 3600 + int(minutes) * 60
+        seconds += -offset_s if sign == "+" else offset_s
+    ns = seconds * _SECOND_NS + int((fraction or "0")[:9].ljust(9, "0"))
+    return ns if 0 < ns <= MAX_NS else None
