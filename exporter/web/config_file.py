@@ -98,9 +98,10 @@ class _Reader:
     def whole(self, document: dict[Any, Any]) -> WebConfig:
         self._refuse("", document, _NOT_SUPPORTED, _SECTIONS)
         tls = document.get("tls_server_config")
+        table = self._table("tls_server_config", tls)
         http = self._table("http_server_config", document.get("http_server_config"))
         return WebConfig(
-            tls=None if tls is None else self._tls(self._table("tls_server_config", tls)),
+            tls=self._tls(table) if isinstance(tls, dict) else None,
             users=self._entries("basic_auth_users", document, _user, _bcrypt_hash),
             tokens=self._entries(TOKENS_KEY, document, str, _sha256),
             headers=self._http(http),
@@ -148,7 +149,7 @@ class _Reader:
             return Pem(self._folder / file)
         if text:
             return Pem(text=text)
-        if needed:
+        if needed and not table.get(f"{name}_file") and not table.get(name):
             self.problems.append(f"{path}: neither {name}_file nor {name} is there")
         return None
 
