@@ -22,7 +22,7 @@ import session_story
 from children import Child, start
 from event_lines import LINE_BYTES, MIX, event_lines, write_history
 from listening import port_for
-from measured import Cost, Scraper, rss_bytes, run
+from measured import Cost, Run, Scraper, mean_cost, rss_bytes, run
 from sample_session import apply
 from session_files import Iteration, Usage, efficiency
 
@@ -30,8 +30,10 @@ HOST = "127.0.0.1"
 BENCH = Path(__file__).resolve().parent
 ROUNDS = 15
 SCRAPES_A_ROUND = 20
+GROWTHS_A_ROUND = 4
 NEW_LINES = 1_000
 FEW_RECORDS, MANY_RECORDS = 100, 5_000
+FIRST_READINGS = 5
 READY_WITHIN_S = 120.0
 _MS, _MB = 1e-3, 1e6
 
@@ -67,11 +69,12 @@ def measure(*, quick: bool) -> None:
         cases += [_case(stack, folder, lines, FEW_RECORDS) for lines in sizes]
         cases.append(_case(stack, folder, sizes[0], MANY_RECORDS))
         idle_rss_bytes = rss_bytes(cases[1].child.process.pid)
+        first_reading = _measure_first_reading(folder / "1000000-100" / ".loki")
         stat_cost_s = _measure_scrapes(cases)
         _report_scrapes(cases)
         _report_records(cases, stat_cost_s)
         _report_memory(cases, idle_rss_bytes)
-        _report_first_reading(folder / "1000000-100" / ".loki")
+        _report_first_reading(first_reading)
 
 
 def _measure_scrapes(cases: Sequence[Case]) -> float:
@@ -89,10 +92,15 @@ def _measure_scrapes(cases: Sequence[Case]) -> float:
     for _ in range(ROUNDS):
         for case in cases:
             if case.events is not None:
-                with case.events.open("ab", buffering=0) as file:
-                    file.write(new)
-                case.grown.append(case.scraper.cost(1))
+                case.grown.append(mean_cost([_grown(case, case.events, new) for _ in range(GROWTHS_A_ROUND)]))
     return median(stats)
+
+
+def _grown(case: Case, events: Path, new: bytes) -> Cost:
+    """Return what the scrape takes that comes after new lines."""
+    with events.open("ab", buffering=0) as file:
+        file.write(new)
+    return case.scraper.cost(1)
 
 
 def _report_scrapes(cases: Sequence[Case]) -> None:
@@ -113,9 +121,11 @@ def _report_scrapes(cases: Sequence[Case]) -> None:
 def _report_records(cases: Sequence[Case], stat_s: float) -> None:
     many = next(case for case in cases if case.records == MANY_RECORDS)
     reading_ms = _cpu_ms(many.unchanged) - _cpu_ms(cases[1].unchanged)
-    bare = f"bare stat of {MANY_RECORDS:,} records by dir_fd: {stat_s / _MS:.2f} ms"
-    print(f"\n{bare}; reading them takes {reading_ms * _MS / stat_s:.1f} x")
-    _target(f"{MANY_RECORDS:,} unchanged records, above {FEW_RECORDS}", reading_ms, 15.0, "ms")
+    print(f"\nbare stat of {MANY_RECORDS:,} records by dir_fd: {stat_s / _MS:.2f} ms")
+    what = f"{MANY_RECORDS:,} unchanged records, above {FEW_RECORDS}"
+    _target(what, reading_ms, 15.0, "ms")
+    # The target was set where a bare stat of them takes 7 ms.
+    _target(f"{what}: times a bare stat", reading_ms * _MS / stat_s, 15 / 7, "x")
 
 
 def _report_memory(cases: Sequence[Case], idle_rss_bytes: int) -> None:
@@ -125,30 +135,33 @@ def _report_memory(cases: Sequence[Case], idle_rss_bytes: int) -> None:
     _target("resident when idle, small project", idle_rss_bytes / _MB, 45.0, "MB")
 
 
-def _report_first_reading(loki_dir: Path) -> None:
-    """Measure a first reading of a million lines, beside two things that do a part of it."""
+def _measure_first_reading(loki_dir: Path) -> dict[str, list[Run]]:
+    """Read a million lines for the first time, in turns with what does a part of it; runs by what ran."""
     events = str(loki_dir / "events.jsonl")
-    size = Path(events).stat().st_size
-    argv = [sys.executable, "-m", "exporter", "print", "--loki-dir", str(loki_dir)]
-    references = {
-        "start of the program alone (print --help)": [*argv[:4], "--help"],
+    program = [sys.executable, "-m", "exporter", "print"]
+    programs = {
+        _PRINT: [*program, "--loki-dir", str(loki_dir)],
+        "start of the program alone (print --help)": [*program, "--help"],
         "reading and counting newlines alone": [sys.executable, "-c", _COUNT, events],
         "msgspec, two fields of each line": [sys.executable, "-c", _TWO_FIELDS, events],
     }
-    runs = {name: [run(reference)] for name, reference in references.items()}
-    mine = [run(argv)]
-    for _ in range(2):  # in turns: the machine is never quiet
-        mine.append(run(argv))
-        for name, reference in references.items():
-            runs[name].append(run(reference))
-    cpu = median(one.cost.cpu_s for one in mine)
-    print(f"\nfirst reading of {size // LINE_BYTES:,} lines ({size / _MB:.0f} MB), median of 3")
-    for name, its in runs.items():
-        its_cpu = median(one.cost.cpu_s for one in its)
-        print(f"  {name:44} {its_cpu:6.2f} CPU-s; print takes {cpu / its_cpu:.2f} x of it")
-    _target("CPU of print", cpu, 1.0, "s")
-    _target("largest resident set of print", max(one.max_rss_bytes for one in mine) / _MB, 60.0, "MB")
+    runs: dict[str, list[Run]] = {name: [] for name in programs}
+    for _ in range(FIRST_READINGS):
+        for name, argv in programs.items():
+            runs[name].append(run(argv))
+    return runs
 
+
+def _report_first_reading(runs: dict[str, list[Run]]) -> None:
+    cpu_s = {name: median(one.cost.cpu_s for one in its) for name, its in runs.items()}
+    print(f"\nfirst reading of 1,000,000 lines, median of {FIRST_READINGS}")
+    for name, its_s in cpu_s.items():
+        print(f"  {name:44} {its_s:6.2f} CPU-s, {its_s / cpu_s[_PRINT]:4.0%} of print")
+    _target("CPU of print", cpu_s[_PRINT], 1.0, "s")
+    _target("largest resident set of print", max(one.max_rss_bytes for one in runs[_PRINT]) / _MB, 60.0, "MB")
+
+
+_PRINT = "print, everything counted"
 
 _COUNT = """
 import sys
@@ -175,7 +188,7 @@ def _scrape_line(name: str, costs: Sequence[Cost], floor_ms: float) -> None:
 
 def _target(what: str, value: float, limit: float, unit: str) -> None:
     verdict = "ok" if value <= limit else "MISSED"
-    print(f"  {what}: {value:.2f} {unit} (target {limit:g} {unit}) {verdict}")
+    print(f"  {what}: {value:.2f} {unit} (target {limit:.3g} {unit}) {verdict}")
 
 
 def _cpu_ms(costs: Sequence[Cost]) -> float:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from types import TracebackType
 from typing import Self
 
@@ -32,6 +33,11 @@ class Run:
     cost: Cost
     max_rss_bytes: int
     output: bytes
+
+
+def mean_cost(costs: Sequence[Cost]) -> Cost:
+    """Return the mean of some costs, at least one."""
+    return Cost(fmean(cost.cpu_s for cost in costs), fmean(cost.wall_s for cost in costs))
 
 
 def cpu_s(pid: int) -> float:
