@@ -37,6 +37,7 @@ class SourceAccount:
     reading: SourceReading = field(default_factory=SourceReading)
     duration_s: float = 0.0
     read_at_s: float = 0.0
+    lines_rejected: int = 0
     errors: Counter[Reason] = field(default_factory=lambda: Counter(dict.fromkeys(Reason, 0)))
 
     def take(self, reading: SourceReading, duration_s: float, read_at_s: float) -> None:
@@ -44,6 +45,7 @@ class SourceAccount:
         self.reading = reading
         self.duration_s = duration_s
         self.read_at_s = read_at_s
+        self.lines_rejected = max(self.lines_rejected, reading.lines_rejected)
         self.errors.update(problem.reason for problem in reading.problems)
 
 
@@ -61,9 +63,9 @@ def self_rows(accounts: Sequence[SourceAccount], readings: int, duration_s: floa
             yield Row(ERRORS, {**labels, "reason": reason.value}, count)
         for path, mtime_s in reading.mtimes_s.items():
             yield Row(MTIME, {**labels, "file": path}, mtime_s)
-        yield Row(REJECTED, labels, reading.lines_rejected)
-        yield Row(UNREAD, labels, reading.unread_bytes)
+        yield Row(REJECTED, labels, account.lines_rejected)
         if reading.is_up:
+            yield Row(UNREAD, labels, reading.unread_bytes)
             yield Row(UNPRICED, labels, reading.records_unpriced)
             yield Row(UNMEASURED, labels, reading.records_unmeasured)
 

@@ -302,6 +302,19 @@ class TestMissing:
 
         assert shop.page().value("loki_events_total") == 4
 
+    def test_that_goes_takes_no_count_of_the_exporter_with_it(
+        self, project: MakeProject, tmp_path: Path
+    ) -> None:
+        """Rejected lines were rejected, also while the source is down; how much is unread is then unknown."""
+        shop = project("shop")
+        shop.write("events.jsonl", b"torn\n" * 3)
+        shop.page()
+        shop.root.rename(tmp_path / "aside")
+        down = shop.page()
+
+        assert down.value("tallyship_exporter_lines_rejected_total", source="loki-mode") == 3
+        assert down.value("tallyship_exporter_unread_bytes", source="loki-mode") is None
+
     def test_that_is_a_file_is_down(self, tmp_path: Path) -> None:
         """Something else in its place is no project."""
         world = World(tmp_path / "shop" / ".loki")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from loki_world import START_S, World, environ_of
 
-from exporter.process import Process, pids_are_visible, probe_pid
+from exporter.process import Process, _from_stat, pids_are_visible, probe_pid
 from exporter.sources.loki_mode.events import SessionMarks
 from exporter.sources.loki_mode.session import (
     Evidence,
@@ -423,6 +424,15 @@ class TestProbe:
             else:
                 pytest.skip("the child has not become a zombie in time")
             assert probe_pid(child.pid) is None
+
+    def test_reads_its_start_behind_any_name(self) -> None:
+        """A process may call itself anything, also as if its fields began earlier."""
+        tick = os.sysconf("SC_CLK_TCK")
+        after = b" ".join([b"S", *[b"0"] * 18, b"%d" % (100 * tick), b"0"])
+        found = _from_stat(7, b"7 (a) Z 1 (b) " + after, now_s=5000.0, uptime_s=160.0)
+
+        assert found is not None
+        assert found.started_s == 5000 - 60
 
     def test_one_that_may_not_be_signalled_lives(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another user's process answers EPERM: it is there."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -177,6 +178,25 @@ class TestAgents:
             world.write("state/agents.json", [])
             assert self.counts(world) == (2, 3)
             world.advance(15)
+
+    def test_an_empty_list_holds_the_last_good_one_in_a_container_too(self, tmp_path: Path) -> None:
+        """Where pids cannot be seen, the freshness of the state says that the session lasts."""
+        world = World(tmp_path / ".loki", pids_visible=False)
+        world.write("loki.pid", "1\n")
+        world.state(mode="autonomous")
+        world.write("state/agents.json", TWO_OF_THREE)
+        assert self.counts(world) == (2, 3)
+
+        world.advance(15)
+        world.state(mode="autonomous")
+        world.write("state/agents.json", [])
+        held = self.counts(world)
+        world.advance(31)
+        ended = self.counts(world)
+        world.close()
+
+        assert held == (2, 3)
+        assert ended == (0, 0)
 
     def test_an_empty_list_is_empty_once_the_pid_is_dead(self, world: World) -> None:
         """The hold is for a living runner; afterwards what is written counts."""

@@ -15,7 +15,7 @@ from exporter.sources.loki_mode.cost import Costs, add_up
 from exporter.sources.loki_mode.files import Facts, ProjectFiles
 from exporter.sources.loki_mode.lists import AgentCounts
 from exporter.sources.loki_mode.numbers import Derived, evidence, listed_agents, max_iterations, rows
-from exporter.sources.loki_mode.session import Session, judge
+from exporter.sources.loki_mode.session import Session, Status, judge
 from exporter.tree import Reason, Refused
 
 
@@ -136,7 +136,10 @@ class LokiModeProject:
 
 @dataclass(slots=True)
 class _AgentMemory:
-    """Bridges the moments in which a second writer empties `agents.json`, as long as the runner lives."""
+    """Bridges the moments in which a second writer empties `agents.json`, as long as the session lasts.
+
+    A living pid tells that it does; in a container, where pids cannot be seen, a fresh state.
+    """
 
     keep_s: float
     last: AgentCounts = (0, 0)
@@ -148,6 +151,6 @@ class _AgentMemory:
         if listed is not None and listed[1] > 0 and not is_held:
             self.last, self.seen_s = listed, now_s
             return listed
-        if session.live is not None and now_s - self.seen_s <= self.keep_s:
+        if session.status in {Status.RUNNING, Status.PAUSED} and now_s - self.seen_s <= self.keep_s:
             return self.last
         return None if is_held else listed
