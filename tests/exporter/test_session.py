@@ -291,6 +291,22 @@ class TestUptime:
 
         assert judge(evidence).uptime_s == 33
 
+    def test_of_a_pid_file_from_the_future_may_be_that_of_started_at(self) -> None:
+        """With neither a pid file's time nor events, startedAt is the best there is."""
+        runner = (pid_file(age_s=-3600, process=LIVE),)
+        evidence = replace(NOTHING, pid_files=runner, init_started_s=NOW_S - 44)
+
+        assert judge(evidence).uptime_s == 44
+
+    def test_of_several_sessions_is_the_projects_own(self) -> None:
+        """The first pid file is the project's; where that is dead, the youngest live session counts."""
+        sessions = (pid_file(age_s=50, process=LIVE), pid_file(age_s=10, process=LIVE))
+        with_unknown = (*sessions, PidFile(None, 9, LIVE))
+        own = judge(replace(NOTHING, pid_files=(pid_file(age_s=30, process=LIVE), *sessions)))
+        others = judge(replace(NOTHING, pid_files=(pid_file(age_s=5), *with_unknown)))
+
+        assert (own.uptime_s, others.uptime_s) == (30, 10)
+
     def test_is_absent_when_nobody_knows(self) -> None:
         """An unknown status has no uptime, and neither has a session without any begin."""
         no_begin = replace(NOTHING, session=SessionFile("running", None))
