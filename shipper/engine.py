@@ -99,9 +99,12 @@ class Engine:
         self._read_more = False
         self._known_files = 0
 
-    def start(self) -> list[str]:
-        """Load the positions and find all files; return warnings. Must come before the first `pump`."""
-        loaded = positions.load(self._state_dir, lambda: self._clock.time_ns() / 1e9)
+    def start(self, *, look_only: bool = False) -> list[str]:
+        """Load the positions and find all files; return warnings. Must come before the first `pump`.
+
+        `look_only`: nothing on disk is changed.
+        """
+        loaded = positions.load(self._state_dir, lambda: self._clock.time_ns() / 1e9, look_only=look_only)
         found = loaded.positions
         for warning in loaded.warnings:
             self._meter.add("positions_damaged")

@@ -132,8 +132,13 @@ def decode(data: bytes) -> Positions:
     return _DECODER.decode(content)
 
 
-def load(directory: pathlib.Path, now_s: Callable[[], float] = time.time) -> Loaded:
-    """Return the newest usable generation; a bad one is set aside as `*.corrupt-SECONDS` and named in a warning."""
+def load(
+    directory: pathlib.Path, now_s: Callable[[], float] = time.time, *, look_only: bool = False
+) -> Loaded:
+    """Return the newest usable generation; a bad one is set aside as `*.corrupt-SECONDS` and named in a warning.
+
+    `look_only`: nothing is renamed.
+    """
     warnings: list[str] = []
     for name in GENERATIONS:
         path = directory / name
@@ -143,7 +148,8 @@ def load(directory: pathlib.Path, now_s: Callable[[], float] = time.time) -> Loa
             continue
         except (ValueError, OSError) as error:
             warnings.append(f"{path}: {error}; it is set aside")
-            _set_aside(path, now_s())
+            if not look_only:
+                _set_aside(path, now_s())
     if warnings:
         warnings.append("no usable positions: everything on disk is sent again, repeats rather than losses")
     return Loaded(Positions(), "", warnings)
@@ -153,6 +159,11 @@ def save(directory: pathlib.Path, data: bytes) -> None:
     """Write both generations durably; raises `OSError`, and then at least one old generation is still whole."""
     for name in reversed(GENERATIONS):
         _replace(directory / name, data)
+
+
+def as_json(value: object) -> str:
+    """Return a value as indented JSON, for people and scripts."""
+    return msgspec.json.format(_ENCODER.encode(value), indent=2).decode()
 
 
 def _replace(path: pathlib.Path, data: bytes) -> None:

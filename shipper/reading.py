@@ -151,7 +151,11 @@ class Reader:
         files = self._files
         finished = files.is_quiet(tracked, now_s)
         floors = tracked.account.floors
-        if floors and self._sender.away and tracked.read - min(f.lowest for f in floors.values()) > AWAY_BYTES:
+        if (
+            floors
+            and self._sender.away
+            and tracked.read - min(f.lowest for f in floors.values()) > AWAY_BYTES
+        ):
             return False
         piece = self._piece(tracked, tracked.read, tracked.size, finished=finished)
         if piece is None:
@@ -178,7 +182,11 @@ class Reader:
         tracked.own_state, tracked.clock_state = done.own_state, done.clock_state
         tracked.context = done.context
         used = end - tracked.read
-        tail = tracked.tail + piece[:used] if used < identity.TAIL_BYTES else piece[:used][-identity.TAIL_BYTES :]
+        tail = (
+            tracked.tail + piece[:used]
+            if used < identity.TAIL_BYTES
+            else piece[:used][-identity.TAIL_BYTES :]
+        )
         tracked.advance(end, tail)
         tracked.grow_head()
         self._saves.dirty = True
@@ -206,12 +214,18 @@ class Reader:
         end, now_ns, remembered = self._clock_at(tracked, first.start)
         piece = self._piece(tracked, first.start, end, finished=tracked.partial_done)
         if isinstance(piece, _TooLong):
-            self._lower(tracked, wanted, Chunk(piece.end, piece.end, first.own_state, first.clock_state, first.context))
+            self._lower(
+                tracked,
+                wanted,
+                Chunk(piece.end, piece.end, first.own_state, first.clock_state, first.context),
+            )
             return True
         if not piece:
             self._files.lose_floors(tracked)
             return False
-        framed = frame(piece, first.start, finished=tracked.partial_done and first.start + len(piece) >= tracked.read)
+        framed = frame(
+            piece, first.start, finished=tracked.partial_done and first.start + len(piece) >= tracked.read
+        )
         if framed.end == first.start:
             self._files.lose_floors(tracked)
             return False

@@ -98,6 +98,8 @@ class Sender:
         self.dropped = 0
         """Entries dead-lettered since the start."""
         self.flushing = False
+        """True: nothing waits for a fuller batch."""
+        self.unpaced = False
 
     # ---- what the reader asks
 
@@ -181,10 +183,12 @@ class Sender:
         oldest = min(stamps)
         queue.pushed_oldest = oldest if queue.pushed_oldest is None else min(oldest, queue.pushed_oldest)
         queue.in_flight = batch
+        if not batch.tries:
+            queue.in_flight_since_s = now_s
         if batch.tries:
             self._meter.add("retries", 1, queue.reason)
         batch.tries += 1
-        if self._options.max_stream_rate_bps:
+        if self._options.max_stream_rate_bps and not self.unpaced:
             pause = len(batch.body) / self._options.max_stream_rate_bps
             queue.paced_until_s = max(queue.paced_until_s, now_s) + pause
         self._transport.submit(Push(queue, batch))
@@ -215,7 +219,9 @@ class Sender:
         for segment in dict.fromkeys(segments):
             if segment.settled:
                 continue
-            bytes_ = sum(segment.sizes[i] for i in range(segment.done, len(segment.starts)) if i not in segment._out)  # noqa: SLF001 - one window, one ledger
+            bytes_ = sum(
+                segment.sizes[i] for i in range(segment.done, len(segment.starts)) if i not in segment._out
+            )  # noqa: SLF001 - one window, one ledger
             self._window.entries -= segment.account.drop(segment)
             self._window.bytes -= bytes_
             self._wake_file(segment)
@@ -360,7 +366,9 @@ class Sender:
         """Write dead letters durably; False when that is not possible now."""
         if self._dead.write(records):
             return True
-        self._tell("dead_letters_full", level="error", error=self._dead.problem, consequence="the stream waits")
+        self._tell(
+            "dead_letters_full", level="error", error=self._dead.problem, consequence="the stream waits"
+        )
         return False
 
     def dead_record(

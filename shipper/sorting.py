@@ -167,9 +167,7 @@ class _Work:
             file.slot,
             self.chunk.own_state,
         )
-        clock_stamps, clock_state = stamp_all(
-            [now_ns] * sum(by_clock), file.slot, self.chunk.clock_state
-        )
+        clock_stamps, clock_state = stamp_all([now_ns] * sum(by_clock), file.slot, self.chunk.clock_state)
         next_own, next_clock = iter(own_stamps), iter(clock_stamps)
         stamps = [next(next_clock if clock else next_own) for clock in by_clock]
         metas = list(self.metas)

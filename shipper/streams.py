@@ -44,9 +44,7 @@ class Registry:
     Which values got in before the cap is part of the positions: a repeat must find the same stream.
     """
 
-    def __init__(
-        self, *, max_streams: int = MAX_STREAMS, max_values: int = MAX_VALUES_PER_LABEL
-    ) -> None:
+    def __init__(self, *, max_streams: int = MAX_STREAMS, max_values: int = MAX_VALUES_PER_LABEL) -> None:
         self._max_streams = max_streams
         self._max_values = max_values
         self.values: dict[str, set[str]] = {}
@@ -184,6 +182,8 @@ class Queue:
     work: list[Batch] = field(default_factory=list)
     """Batches to be pushed before new ones are made, the next one last."""
     in_flight: Batch | None = None
+    in_flight_since_s: float = 0.0
+    """When the batch in flight, or the one that is tried again, was first pushed (monotonic)."""
     not_before_s: float = 0.0
     """Back-off."""
     paced_until_s: float = 0.0

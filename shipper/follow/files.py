@@ -54,7 +54,7 @@ class Files:
         self._tell = tell
         self._max_open = max_open
         self._watcher = watcher
-        self._scratch = scratch
+        self.scratch = scratch
         self.all: dict[int, Tracked] = {}
         self._by_path: dict[str, Tracked] = {}
         self._by_inode: dict[tuple[int, int], Tracked] = {}
@@ -71,7 +71,11 @@ class Files:
     # ---- what the engine calls
 
     def restore(
-        self, records: Iterable[FileRecord], streams: list[Stream], now_s: float, totals_lost: Callable[[int, str], None]
+        self,
+        records: Iterable[FileRecord],
+        streams: list[Stream],
+        now_s: float,
+        totals_lost: Callable[[int, str], None],
     ) -> None:
         """Find the files of an earlier run again: at their path, else by their hashes in their directory."""
         by_name: dict[str, list[Covered]] = {}
@@ -179,7 +183,9 @@ class Files:
         old_fd, tracked.fd = tracked.fd, -1
         self._unlist(tracked)
         unread = not tracked.account.clear or tracked.unread_bytes > 0
-        copy = self._seek(tracked.path, tracked.fingerprint, skip=(tracked.dev, tracked.ino)) if unread else None
+        copy = (
+            self._seek(tracked.path, tracked.fingerprint, skip=(tracked.dev, tracked.ino)) if unread else None
+        )
         if old_fd >= 0:
             os.close(old_fd)
             self.open_count -= 1
@@ -195,7 +201,13 @@ class Files:
             tracked.happened(Happening.CUT)
             self._draining[tracked.id] = tracked
             lost = tracked.unread_bytes
-            self._tell("truncated", level="warning" if lost else "info", path=tracked.path, offset=tracked.read, lost_bytes=lost)
+            self._tell(
+                "truncated",
+                level="warning" if lost else "info",
+                path=tracked.path,
+                offset=tracked.read,
+                lost_bytes=lost,
+            )
             self._lose(tracked, lost, "truncated")
         self._rescan_at_s = 0.0
 
@@ -228,9 +240,15 @@ class Files:
             known.account.dirty = True
         self.ready[known.id] = known
 
-    def _new_at(self, covered: Covered, path: str, status: os.stat_result, now_s: float, version: int) -> None:
+    def _new_at(
+        self, covered: Covered, path: str, status: os.stat_result, now_s: float, version: int
+    ) -> None:
         inode = self._by_inode.get((status.st_dev, status.st_ino))
-        if inode is not None and self._reopened(inode, path, covered) and self._moved_here(inode, path, covered):
+        if (
+            inode is not None
+            and self._reopened(inode, path, covered)
+            and self._moved_here(inode, path, covered)
+        ):
             return
         if path.endswith(".gz"):
             self._packed(covered, path, status)
@@ -280,7 +298,12 @@ class Files:
 
     def _make(self, covered: Covered, path: str, version: int) -> Tracked:
         tracked = Tracked(
-            self.next_id, self._slot(), covered.source, covered.source.describe(path), path, covered.pattern.root
+            self.next_id,
+            self._slot(),
+            covered.source,
+            covered.source.describe(path),
+            path,
+            covered.pattern.root,
         )
         tracked.version = version
         self.next_id += 1
@@ -426,7 +449,12 @@ class Files:
             return
         covered = next((c for c in covers if c.pattern.matches(found.path)), covers[0])
         tracked = Tracked(
-            record.id, record.slot, covered.source, covered.source.describe(record.path), found.path, covered.pattern.root
+            record.id,
+            record.slot,
+            covered.source,
+            covered.source.describe(record.path),
+            found.path,
+            covered.pattern.root,
         )
         _fill(tracked, record, streams)
         tracked.tail = found.tail
@@ -442,7 +470,9 @@ class Files:
         self.ready[tracked.id] = tracked
         self._close_idle()
 
-    def _at_path(self, record: FileRecord, covers: list[Covered], known: identity.Fingerprint) -> Sought | None:
+    def _at_path(
+        self, record: FileRecord, covers: list[Covered], known: identity.Fingerprint
+    ) -> Sought | None:
         covered = next((c for c in covers if c.pattern.matches(record.path)), None)
         if covered is None:
             return None
@@ -475,7 +505,9 @@ class Files:
         except OSError:
             return None
         base = os.path.basename(path)  # noqa: PTH119 - as above
-        names.sort(key=lambda e: (inode is None or e.inode() != inode[1], not e.name.startswith(base), e.name))
+        names.sort(
+            key=lambda e: (inode is None or e.inode() != inode[1], not e.name.startswith(base), e.name)
+        )
         for entry in names:
             sought = self._is_it(entry.path, directory, known, inode, skip)
             if sought is not None:
@@ -538,7 +570,7 @@ class Files:
             first = _gunzip_head(fd, known.head_bytes)
             if identity.digest(first) != known.head:
                 return None
-            with tempfile.TemporaryFile(dir=self._scratch) as plain:
+            with tempfile.TemporaryFile(dir=self.scratch) as plain:
                 _gunzip(fd, plain.fileno())
                 if not holds(plain.fileno(), known):
                     return None

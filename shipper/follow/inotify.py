@@ -124,4 +124,6 @@ class Watcher:
 
 def _advice(error: OSError) -> str:
     which = "fs.inotify.max_user_instances" if error.errno == errno.EMFILE else "fs.inotify.max_user_watches"
-    return f"{error.strerror}: some directories are only looked at every few seconds; raise the sysctl {which}"
+    return (
+        f"{error.strerror}: some directories are only looked at every few seconds; raise the sysctl {which}"
+    )

@@ -99,7 +99,9 @@ def _is_leaf(parts: tuple[str, ...], name: str) -> bool:
 
 
 def _on_the_way(directory: str, under: str | None) -> bool:
-    return under is None or directory.startswith(under) or (under + "/").startswith(directory.rstrip("/") + "/")
+    return (
+        under is None or directory.startswith(under) or (under + "/").startswith(directory.rstrip("/") + "/")
+    )
 
 
 @functools.lru_cache(maxsize=256)

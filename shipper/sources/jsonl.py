@@ -71,7 +71,12 @@ class Jsonl:
 
 
 def _metadata(found: _Line, of_file: Meta) -> Meta:
-    if found.session_id is None and found.request_id is None and found.iteration is None and found.model is None:
+    if (
+        found.session_id is None
+        and found.request_id is None
+        and found.iteration is None
+        and found.model is None
+    ):
         return of_file
     meta = dict(of_file)
     for name in _META_FIELDS:

@@ -12,7 +12,11 @@ from shared.models import OTHER, event_kind, label_value
 from shipper.sources.base import FileInfo, Key, Meta, Parsed, clean, lenient, salvage
 from shipper.times import Times
 
-FILES = {"events.jsonl": "", "logs/agent-audit.jsonl": "agent_audit", "metrics/tool-usage.jsonl": "tool_usage"}
+FILES = {
+    "events.jsonl": "",
+    "logs/agent-audit.jsonl": "agent_audit",
+    "metrics/tool-usage.jsonl": "tool_usage",
+}
 LEVELS = frozenset({"debug", "info", "warn", "warning", "error", "critical", "fatal"})
 _TIME = re.compile(rb'"timestamp"\s*:\s*"([0-9T:.Z+ -]{19,40})"')
 _META_FIELDS = ("session_id", "request_id", "iteration", "model")

@@ -1,0 +1,58 @@
+"""What the shipper says of its health: from a status to checks. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.healthcheck import State
+
+Status = dict[str, Any]
+_LAG_DEGRADED_S = 300.0
+
+
+def checks(status: Status) -> list[tuple[str, State, str]]:
+    """Return `(name, state, sentence)` for each thing that can go wrong."""
+    return [_loki(status), _positions(status), _dead_letters(status), _watching(status), _progress(status)]
+
+
+def _loki(status: Status) -> tuple[str, State, str]:
+    reasons = status["refused_streams"]
+    if not reasons:
+        return "loki", State.OK, "Loki takes what is sent" if status["entries_sent"] else "nothing sent yet"
+    fatal = sorted(set(reasons) & {"auth", "not_found", "unexpected_status", "blocked", "dead_letters_full"})
+    if fatal:
+        return "loki", State.FAILING, f"{', '.join(fatal)}: {status['last_error']}"
+    return "loki", State.DEGRADED, f"{len(reasons)} streams are refused: {status['last_error']}"
+
+
+def _positions(status: Status) -> tuple[str, State, str]:
+    problem = status["save_problem"]
+    if problem:
+        return "positions", State.FAILING, f"cannot be saved: {problem}"
+    return "positions", State.OK, "saved"
+
+
+def _dead_letters(status: Status) -> tuple[str, State, str]:
+    if status["dead_letter_problem"]:
+        return "dead_letters", State.FAILING, status["dead_letter_problem"]
+    count = status["entries_dropped"]
+    if count:
+        return (
+            "dead_letters",
+            State.DEGRADED,
+            f"{count} lines were refused for good and lie in the dead-letter file",
+        )
+    return "dead_letters", State.OK, "none"
+
+
+def _watching(status: Status) -> tuple[str, State, str]:
+    if status["watch_problem"]:
+        return "watching", State.DEGRADED, status["watch_problem"]
+    return "watching", State.OK, f"{status['files']} files"
+
+
+def _progress(status: Status) -> tuple[str, State, str]:
+    age_s = status["oldest_unacked_seconds"]
+    if age_s > _LAG_DEGRADED_S:
+        return "progress", State.DEGRADED, f"a line has waited {age_s:.0f} s for its acknowledgement"
+    return "progress", State.OK, "lines are acknowledged as they come"
