@@ -3,7 +3,8 @@
     python bench/run.py [--quick] [exporter]
 
 The whole takes less than five minutes and 3.5 GB in the temporary directory; `--quick` less than one minute
-and 0.6 GB. Exit 0 whatever the figures: whether a target is met is for the reader, machines differ.
+and 0.6 GB. `TMPDIR=DIR` names another directory, where the usual one is made of memory. Exit 0 whatever the
+figures: whether a target is met is for the reader, machines differ.
 """
 
 from __future__ import annotations
