@@ -44,6 +44,16 @@ def _promtool() -> Callable[..., tuple[int, str]]:
     return run
 
 
+@pytest.fixture(name="tool", scope="session")
+def _tool() -> Callable[[str], str]:
+    """Give a function that returns the path of a program, or leaves the test out."""
+
+    def find(name: str) -> str:
+        return shutil.which(name) or leave_out(f"there is no {name}")
+
+    return find
+
+
 @pytest.fixture(name="tools_python", scope="session")
 def _tools_python() -> str:
     """Give the Python of the environment that tools.lock describes, made now if need be."""

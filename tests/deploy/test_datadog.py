@@ -213,7 +213,7 @@ def test_every_name_in_the_mapping_arrives(check: Check, version: str) -> None:
 def test_no_label_of_the_exporter_is_one_that_datadog_keeps_for_itself(
     check: Check, version: str, tmp_path: Path
 ) -> None:
-    """Without the operator's tags nothing has `service`, `env`, `host` or `version`; the class refuses them."""
+    """Without the operator's tags nothing has `service`, `env`, `host` or `version`, which is refused."""
     whole = yaml.safe_load(CONFIGS[version].read_text("utf-8"))
     del whole["instances"][0]["tags"]
     config = tmp_path / "loki_mode.yaml"
