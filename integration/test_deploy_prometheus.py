@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import pathlib
+import secrets
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +16,7 @@ from typing import Any
 
 import pytest
 import requests
+import trustme
 
 from integration.containers import HOST, Prometheus, bridge_address, eventually, free_port
 from integration.deploy_session import DEPLOY, running_session
@@ -81,6 +85,96 @@ def test_a_target_label_project_hides_the_exporters_own_as_the_file_says(
     assert as_documented["metric"]["exported_project"] == "shop"
     assert honoured["metric"]["project"] == "shop"
     assert "exported_project" not in honoured["metric"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Secured:
+    """An exporter behind TLS, and what a client needs for it."""
+
+    target: str
+    ca: str
+    token: str
+
+
+@pytest.fixture(name="secured")
+def _secured(tmp_path: pathlib.Path) -> Iterator[Callable[..., Secured]]:
+    """Give a function that runs an exporter with a certificate for the name by which containers know us."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*, with_token: bool) -> Secured:
+            authority, token = trustme.CA(), secrets.token_hex(32)
+            certificate = authority.issue_cert(HOST)
+            certificate.cert_chain_pems[0].write_to_path(tmp_path / "exporter.crt")
+            certificate.private_key_pem.write_to_path(tmp_path / "exporter.key")
+            web = "tls_server_config: {cert_file: exporter.crt, key_file: exporter.key}\n"
+            if with_token:
+                web += f"tallyship_bearer_tokens:\n{_entry(token)}\n"
+            (tmp_path / "web.yml").write_text(web)
+            (tmp_path / ".loki").mkdir()
+            address = f"{bridge_address()}:{free_port()}"
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "exporter", "serve", "--web.listen-address", address),
+                    *("--web.config.file", tmp_path / "web.yml", "--loki-dir", tmp_path / ".loki"),
+                ],
+                stderr=subprocess.DEVNULL,
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            ca = authority.cert_pem.bytes().decode()
+            return Secured(f"{HOST}:{address.rpartition(':')[2]}", ca, token)
+
+        yield start
+
+
+def _entry(token: str) -> str:
+    """Return the line that the program makes of a token for its file."""
+    command = [sys.executable, "-m", "exporter", "hash-password", "--bearer", "prometheus"]
+    made = subprocess.run(command, input=token, capture_output=True, text=True, check=True).stdout
+    return "\n".join(f"  {line.strip()}" for line in made.splitlines() if "sha256:" in line)
+
+
+def _last_errors(server: Prometheus) -> str:
+    """Return why the scrapes failed, once they did."""
+    return "".join(target["lastError"] for target in server.targets())
+
+
+def test_the_tls_file_scrapes_an_exporter_with_that_certificate_and_no_other(
+    prometheus: Callable[..., Prometheus], secured: Callable[..., Secured]
+) -> None:
+    """With the CA it names the scrape works; with another CA it does not."""
+    served = secured(with_token=False)
+    config, rules = shipped("prometheus-tls.yml", served), {"loki-mode-alerts.yml": RULES}
+    foreign = trustme.CA().cert_pem.bytes().decode()
+
+    server = prometheus(config, files={**rules, "exporter-ca.crt": served.ca})
+    deceived = prometheus(config, files={**rules, "exporter-ca.crt": foreign})
+
+    eventually(lambda: is_up(server), within_s=30, what="the exporter is scraped over TLS")
+    assert server.targets()[0]["scrapeUrl"].startswith("https://")
+    error = eventually(lambda: _last_errors(deceived), within_s=30, what="a scrape fails")
+    assert "certificate signed by unknown authority" in error
+    assert not is_up(deceived)
+
+
+def test_the_bearer_file_scrapes_with_the_token_and_with_no_other(
+    prometheus: Callable[..., Prometheus], secured: Callable[..., Secured]
+) -> None:
+    """With the token in the file it names the scrape works; with another one it is refused."""
+    served = secured(with_token=True)
+    # As the file says for a certificate that no public CA signed.
+    config = shipped("prometheus-bearer.yml", served).replace(
+        "    scheme: https\n", "    scheme: https\n    tls_config:\n      ca_file: exporter-ca.crt\n"
+    )
+    files = {"loki-mode-alerts.yml": RULES, "exporter-ca.crt": served.ca}
+
+    server = prometheus(config, files={**files, "exporter-token": served.token})
+    refused = prometheus(config, files={**files, "exporter-token": secrets.token_hex(32)})
+
+    eventually(lambda: is_up(server), within_s=30, what="the exporter is scraped with a token")
+    error = eventually(lambda: _last_errors(refused), within_s=30, what="a scrape fails")
+    assert "401" in error
+    assert not is_up(refused)
 
 
 @pytest.fixture(name="slack")
