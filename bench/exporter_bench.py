@@ -33,7 +33,6 @@ SCRAPES_A_ROUND = 20
 GROWTHS_A_ROUND = 4
 NEW_LINES = 1_000
 FEW_RECORDS, MANY_RECORDS = 100, 5_000
-FIRST_READINGS = 5
 READY_WITHIN_S = 120.0
 _MS, _MB = 1e-3, 1e6
 
@@ -69,7 +68,7 @@ def measure(*, quick: bool) -> None:
         cases += [_case(stack, folder, lines, FEW_RECORDS) for lines in sizes]
         cases.append(_case(stack, folder, sizes[0], MANY_RECORDS))
         idle_rss_bytes = rss_bytes(cases[1].child.process.pid)
-        first_reading = _measure_first_reading(folder / "1000000-100" / ".loki")
+        first_reading = _measure_first_reading(folder / "1000000-100" / ".loki", 3 if quick else 5)
         stat_cost_s = _measure_scrapes(cases)
         _report_scrapes(cases)
         _report_records(cases, stat_cost_s)
@@ -135,7 +134,7 @@ def _report_memory(cases: Sequence[Case], idle_rss_bytes: int) -> None:
     _target("resident when idle, small project", idle_rss_bytes / _MB, 45.0, "MB")
 
 
-def _measure_first_reading(loki_dir: Path) -> dict[str, list[Run]]:
+def _measure_first_reading(loki_dir: Path, times: int) -> dict[str, list[Run]]:
     """Read a million lines for the first time, in turns with what does a part of it; runs by what ran."""
     events = str(loki_dir / "events.jsonl")
     program = [sys.executable, "-m", "exporter", "print"]
@@ -146,7 +145,7 @@ def _measure_first_reading(loki_dir: Path) -> dict[str, list[Run]]:
         "msgspec, two fields of each line": [sys.executable, "-c", _TWO_FIELDS, events],
     }
     runs: dict[str, list[Run]] = {name: [] for name in programs}
-    for _ in range(FIRST_READINGS):
+    for _ in range(times):
         for name, argv in programs.items():
             runs[name].append(run(argv))
     return runs
@@ -154,7 +153,7 @@ def _measure_first_reading(loki_dir: Path) -> dict[str, list[Run]]:
 
 def _report_first_reading(runs: dict[str, list[Run]]) -> None:
     cpu_s = {name: median(one.cost.cpu_s for one in its) for name, its in runs.items()}
-    print(f"\nfirst reading of 1,000,000 lines, median of {FIRST_READINGS}")
+    print(f"\nfirst reading of 1,000,000 lines, median of {len(runs[_PRINT])}")
     for name, its_s in cpu_s.items():
         print(f"  {name:44} {its_s:6.2f} CPU-s, {its_s / cpu_s[_PRINT]:4.0%} of print")
     _target("CPU of print", cpu_s[_PRINT], 1.0, "s")
