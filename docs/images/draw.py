@@ -192,14 +192,14 @@ def _pie(axes: Any, panel: dict[str, Any], series: Series) -> None:
     axes.set_axis_off()
     colors = [_color(panel, v[-1], n, name) for n, (name, _, v) in enumerate(series)]
     wedges, _ = axes.pie(
-        [v[-1] for _, _, v in series], colors=colors, startangle=90, radius=1.05, center=(-0.4, 0)
+        [v[-1] for _, _, v in series], colors=colors, startangle=90, radius=1.05, center=(-0.6, 0)
     )
     labels = [f"{name}  {values[-1]:g}" for name, _, values in series]
     axes.legend(
         wedges,
         labels,
         loc="center left",
-        bbox_to_anchor=(0.98, 0.5),
+        bbox_to_anchor=(0.86, 0.5),
         frameon=False,
         fontsize=9,
         labelcolor=INK,
@@ -217,7 +217,13 @@ def _bars(axes: Any, panel: dict[str, Any], series: Series) -> None:
         axes.barh(index + 0.5, 0.36 * values[-1] / most, left=0.44, height=0.6, color=color)
         axes.text(0.42, index + 0.5, name, color=INK, fontsize=8, va="center", ha="right")
         axes.text(
-            0.99, index + 0.5, _text(panel, values[-1]), color=color, fontsize=11, va="center", ha="right"
+            0.99,
+            index + 0.5,
+            _text(panel, values[-1]),
+            color=color,
+            fontsize=8 if len(series) > 8 else 11,
+            va="center",
+            ha="right",
         )
 
 
@@ -235,8 +241,8 @@ def _lines(axes: Any, panel: dict[str, Any], series: Series) -> None:
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.legend(
-        loc="upper center", bbox_to_anchor=(0.46, -0.09), ncol=4, frameon=False, labelcolor=INK, fontsize=7 if len(series) > 4 else 8,
-        handlelength=1, columnspacing=1.0,
+        loc="upper center", bbox_to_anchor=(0.46, -0.09), ncol=4, frameon=False, labelcolor=INK,
+        fontsize=7 if len(series) > 4 else 8, handlelength=1, columnspacing=1.0,
     )  # fmt: skip
     box = axes.get_position()
     lift = 0.16 + 0.03 * len(series)

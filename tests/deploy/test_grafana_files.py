@@ -221,3 +221,12 @@ def test_every_provisioning_file_has_the_version_that_grafana_asks_for() -> None
 
     assert [path.parent.name for path in files] == ["alerting", "dashboards", "datasources"]
     assert all(yaml.safe_load(path.read_text("utf-8"))["apiVersion"] == 1 for path in files)
+
+
+def test_the_picture_shows_this_dashboard() -> None:
+    """docs/images/dashboard.png holds the queries that it was drawn from; after a change, draw it again."""
+    picture = (FOLDER.parent.parent / "docs/images/dashboard.png").read_bytes()
+    queries = [f"{title}: {target['expr']}" for title, panel in PANELS.items() for target in panel["targets"]]
+
+    assert picture.startswith(b"\x89PNG")
+    assert "\n".join(queries).encode() in picture
