@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from shared import healthcheck
-from shipper import health, web
+from shipper import health, notify, web
 from shipper.config import Config
 from shipper.deadletter import DeadLetters
 from shipper.engine import Engine
@@ -94,6 +94,7 @@ class Service:
             max_open=config.max_open_files,
         )
         self._tracker = healthcheck.Tracker("shipper")
+        self._systemd = notify.Pulse(notify.of_this_process(), time.monotonic)
         self._status: dict[str, Any] = {}
         self._report: healthcheck.Report | None = None
         self._publish_lock = threading.Lock()
@@ -145,6 +146,8 @@ class Service:
                     consequence="this turn was not finished; the next one is tried in a second",
                 )
                 pause_s = 1.0
+            else:
+                self._systemd.beat(self._brief)
             self._publish()
             if pause_s > 0 and not until():
                 self._wait(pause_s)
@@ -152,6 +155,7 @@ class Service:
     def drain(self) -> bool:
         """Stop reading, push what was read, save; return True when all of it was acknowledged in time."""
         self.engine.stop()
+        self._systemd.stopping(f"stopping: {self._brief()}")
         deadline = time.monotonic() + self.config.shutdown_timeout_s
         stops = self.stops
 
@@ -212,6 +216,11 @@ class Service:
             return
 
     # ---- telling
+
+    def _brief(self) -> str:
+        engine = self.engine
+        under_way = engine.window.entries
+        return f"{len(engine.files.all)} files, {engine.sender.sent} lines sent, {under_way} under way"
 
     def _publish(self) -> None:
         now_s = time.monotonic()

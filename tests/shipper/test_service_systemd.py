@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(name="systemd")
+def _systemd(tmp_path: Path) -> Iterator[socket.socket]:
+    """Give a socket that listens as systemd does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.settimeout(20)
+        yield sock
+
+
+@pytest.fixture(name="shipper")
+def _shipper(systemd: socket.socket, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Give a shipper of one file with one line, started as systemd starts it, whose Loki is away."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/a.jsonl").write_text('{"timestamp":"2026-11-21T10:00:00Z"}\n')
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "shipper", "run", "--loki-url", "http://127.0.0.1:9"),
+            *("--source", f"jsonl={tmp_path}/logs/*.jsonl", "--state-dir", tmp_path / "state"),
+            *("--listen-address", "", "--shutdown-timeout", "0.2s"),
+        ],
+        env={**os.environ, "NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": "400000"},
+        stderr=subprocess.DEVNULL,
+    )
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_systemd_hears_ready_then_signs_of_life_then_stopping(
+    systemd: socket.socket, shipper: subprocess.Popen[bytes]
+) -> None:
+    """READY after the first turn, WATCHDOG though Loki is away, STOPPING at SIGTERM."""
+    ready, alive = systemd.recv(1000), systemd.recv(1000)
+    shipper.send_signal(signal.SIGTERM)
+    last = alive
+    while last.startswith(b"WATCHDOG=1"):
+        last = systemd.recv(1000)
+
+    assert ready.startswith(b"READY=1\nSTATUS=")
+    assert alive == b"WATCHDOG=1\nSTATUS=1 files, 0 lines sent, 1 under way"
+    assert last == b"STOPPING=1\nSTATUS=stopping: 1 files, 0 lines sent, 1 under way"
+    shipper.wait(timeout=20)
