@@ -18,9 +18,11 @@ from exporter.selfmetrics import package_version
 
 if TYPE_CHECKING:
     from exporter.client import Access
+    from exporter.fetch import Page
 
 EXIT_DOWN = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 _SETTINGS = (
     click.option(
@@ -164,9 +166,10 @@ def metrics(
     name_filter: str | None,
     **access: str | None,
 ) -> None:
-    """Fetch the metrics of an exporter that is running, as `loki metrics` does."""
-    import time  # noqa: PLC0415
+    """Fetch the metrics of an exporter that is running, as `loki metrics` does.
 
+    With --watch, a terminal shows them in place, by project, with what changed; a pipe gets page after page.
+    """
     from exporter.fetch import fetch_metrics, only  # noqa: PLC0415
 
     port = port or os.environ.get("LOKI_METRICS_PORT") or "57374"
@@ -174,16 +177,17 @@ def metrics(
     if watch is not None and watch <= 0:
         raise click.BadParameter("must be more than 0", param_hint="--watch")
     with_ = _access_or_exit(access)
-    while True:
-        page = fetch_metrics(host, port, path, context=with_.context, headers=with_.headers)
-        if page.failure is not None:
-            _exit(page.failure, EXIT_DOWN)
-        if watch is not None and sys.stdout.isatty():
-            click.clear()
-        click.echo(only(page.text, name_filter), nl=False)
-        if watch is None:
-            return
-        time.sleep(watch)
+
+    def fetch() -> Page:
+        return fetch_metrics(host, port, path, context=with_.context, headers=with_.headers)
+
+    if watch is not None:
+        _watch(fetch, watch, name_filter)
+        return
+    page = fetch()
+    if page.failure is not None:
+        _exit(page.failure, EXIT_DOWN)
+    click.echo(only(page.text, name_filter), nl=False)
 
 
 @main.command(short_help="Ask a running process for its health.")
@@ -248,6 +252,17 @@ def _access_or_exit(access: dict[str, str | None]) -> Access:
         return make_access(**access)
     except ValueError as error:
         _exit(str(error), EXIT_USAGE)
+
+
+def _watch(fetch: Callable[[], Page], every_s: float, name_filter: str | None) -> None:
+    from exporter.watching import watch_pipe, watch_terminal  # noqa: PLC0415
+
+    try:
+        failure = (watch_terminal if sys.stdout.isatty() else watch_pipe)(fetch, every_s, name_filter)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)  # the usual end, nothing to say
+    if failure is not None:
+        _exit(failure, EXIT_DOWN)
 
 
 def _config_or_exit(flags: dict[str, Any]) -> Config:
