@@ -19,7 +19,9 @@ from hashlib import blake2b
 
 from exporter.tree import Reason, Refused, Signature, Tree, signature
 
-BLOCK_BYTES = 256 << 10
+BLOCK_BYTES = 128 << 10
+"""With 256 KiB malloc gives the memory back after each block: twenty times the page faults, a third more CPU."""
+
 MAX_LINE_BYTES = 1 << 20
 _GUARD_BYTES = 4096
 _TICK_S = 0.05
