@@ -20,7 +20,7 @@ from hashlib import blake2b
 from exporter.tree import Reason, Refused, Signature, Tree, signature
 
 BLOCK_BYTES = 128 << 10
-"""With 256 KiB malloc gives the memory back after each block: twenty times the page faults, a third more CPU."""
+"""With 256 KiB malloc gives the memory back after each block: 20 times the page faults, a third more CPU."""
 
 MAX_LINE_BYTES = 1 << 20
 _GUARD_BYTES = 4096
