@@ -72,10 +72,11 @@ class TlsConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave the guard's table, or let the HTTP protocol do so."""
-        if self._http is None:
+        http, self._http = self._http, None  # no cycle, so that OpenSSL's memory goes at once
+        if http is None:
             self._guard.closed(self, self._reason or CloseReason.CLIENT)
         else:
-            self._http.connection_lost(exc)
+            http.connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Pass on that the client has not taken everything."""

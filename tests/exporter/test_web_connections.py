@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from exporter.web.connections import ConnectionTable, Limits, Phase
 from exporter.web.stats import CloseReason
 
-LIMITS = Limits(max_connections=3, header_s=5, body_s=6, write_s=30, idle_s=310)
+LIMITS = Limits(max_connections=3, handshake_s=4, header_s=5, body_s=6, write_s=30, idle_s=310)
 
 
 @pytest.fixture
@@ -26,6 +26,24 @@ def test_a_new_connection_has_the_header_time_to_send_its_header(table: Connecti
     assert table.overdue(105.0) == [("a", CloseReason.HEADER_TIMEOUT)]
 
 
+def test_a_handshake_begins_with_the_connection(table: ConnectionTable[str]) -> None:
+    """A connection that must speak TLS first has the handshake's time, and then the whole header time."""
+    assert table.open("a", 100.0, Phase.HANDSHAKE) == 104.0
+    assert table.overdue(104.0) == [("a", CloseReason.HANDSHAKE_TIMEOUT)]
+
+    assert table.succeed("a", "b", Phase.HEADER, 103.0) == 108.0
+    assert table.keys() == ["b"]
+    assert table.overdue(107.9) == []
+    assert table.overdue(108.0) == [("b", CloseReason.HEADER_TIMEOUT)]
+
+
+def test_nobody_succeeds_a_connection_that_is_gone(table: ConnectionTable[str]) -> None:
+    """It was cut in the middle of its handshake, and takes up no place afterwards."""
+    assert table.succeed("a", "b", Phase.HEADER, 100.0) == inf
+
+    assert len(table) == 0
+
+
 def test_dripping_a_header_renews_nothing(table: ConnectionTable[str]) -> None:
     """Moving to the phase a connection is in already keeps the time at which the phase began."""
     table.open("a", 100.0)
@@ -38,6 +56,7 @@ def test_dripping_a_header_renews_nothing(table: ConnectionTable[str]) -> None:
 @pytest.mark.parametrize(
     ("phase", "limit_s", "reason"),
     [
+        (Phase.HANDSHAKE, 4, CloseReason.HANDSHAKE_TIMEOUT),
         (Phase.BODY, 6, CloseReason.UNWANTED_BODY),
         (Phase.WRITING, 30, CloseReason.WRITE_TIMEOUT),
         (Phase.IDLE, 310, CloseReason.IDLE_TIMEOUT),

@@ -65,6 +65,24 @@ def test_stopping_ends_with_the_last_connection() -> None:
     run(scenario())
 
 
+def test_connections_are_asked_to_finish_for_a_reason() -> None:
+    """When TLS is renewed all are asked, and new ones are welcome."""
+
+    async def scenario() -> None:
+        guard = Guard(Limits(), WebStats())
+        before, after = Recorded(guard), Recorded(guard)
+        guard.opened(before)
+        guard.finish_all(CloseReason.TLS_RENEWED)
+        guard.opened(after)
+
+        assert (before.asked, before.why) == (["finish"], CloseReason.TLS_RENEWED)
+        assert after.asked == []
+        for connection in (before, after):
+            guard.closed(connection, CloseReason.CLIENT)
+
+    run(scenario())
+
+
 def test_a_connection_is_counted_closed_once() -> None:
     """The first reason counts, whatever is reported later."""
 
