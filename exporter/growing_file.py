@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
+from math import inf
 
 from exporter.tree import Reason, Refused, Signature, Tree, signature
 
@@ -72,6 +73,15 @@ class _Open:
     skipped_blank: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Budget:
+    """How much may be read, and until when by the monotonic clock."""
+
+    bytes: int
+    until_s: float
+    monotonic: Callable[[], float]
+
+
 class GrowingFile:
     """The file at `path` of a tree, feeding `sink`. Not thread-safe; keeps one descriptor open.
 
@@ -79,9 +89,17 @@ class GrowingFile:
     anew (rotation, truncation, replacement).
     """
 
-    def __init__(self, path: str, sink: LineSink, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: str,
+        sink: LineSink,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.path = path
         self._clock = clock
+        self._monotonic = monotonic
         self.generations = 0
         self._sink = sink
         self._open: _Open | None = None
@@ -97,14 +115,18 @@ class GrowingFile:
         """The mtime of what was last read, in Unix seconds; None before the first reading."""
         return None if self._open is None else self._open.mtime_s
 
-    def advance(self, tree: Tree, budget_bytes: int) -> Progress:
-        """Read on, at most about `budget_bytes`, and say how much is left."""
+    def advance(self, tree: Tree, budget_bytes: int, budget_s: float = inf) -> Progress:
+        """Read on, at most about `budget_bytes` and `budget_s` seconds, and say how much is left.
+
+        Lines can be of one byte each, so bytes alone do not bound the time. One block is always read.
+        """
+        budget = _Budget(budget_bytes, self._monotonic() + budget_s, self._monotonic)
         found = tree.stat(self.path)
         try:
             if isinstance(found, Refused):
-                unread_bytes = self._leave(budget_bytes, found)
+                unread_bytes = self._leave(budget, found)
                 return Progress(unread_bytes, self._first(found), found.reason is Reason.MISSING)
-            progress = self._advance_to(found, tree, budget_bytes)
+            progress = self._advance_to(found, tree, budget)
         except OSError as error:  # the device fails; what was read stays read
             problem = self._first(Refused(Reason.IO, f"{self.path}: {error.strerror}"))
             return Progress(0, problem, is_readable=False)
@@ -125,22 +147,22 @@ class GrowingFile:
         self._reported = problem.reason
         return problem
 
-    def _leave(self, budget_bytes: int, why: Refused) -> int:
+    def _leave(self, budget: _Budget, why: Refused) -> int:
         """Drain the file that is no longer at the path; return its unread bytes."""
         current = self._open
         if current is None or current.fd < 0:
             return 0
         unread = 0
         if _is_continued(current, current.fd):
-            unread = _read_on(current, self._sink, budget_bytes, self._clock())
+            unread = _read_on(current, self._sink, budget, self._clock())
         if unread == 0 and why.reason is Reason.MISSING:
             self.close()  # so that a deleted file gives its space back
         return unread
 
-    def _advance_to(self, found: os.stat_result, tree: Tree, budget_bytes: int) -> Progress:
+    def _advance_to(self, found: os.stat_result, tree: Tree, budget: _Budget) -> Progress:
         current = self._open
         if current is None or current.fd < 0 or not os.path.samestat(os.fstat(current.fd), found):
-            unread = self._leave(budget_bytes, _REPLACED)
+            unread = self._leave(budget, _REPLACED)
             if unread:
                 return Progress(unread + found.st_size)
             refused = self._switch(tree)
@@ -152,7 +174,7 @@ class GrowingFile:
             self._open = _Open(current.fd)
             self.generations += 1
         assert self._open is not None  # noqa: S101 (for the type checker: _switch opened it)
-        return Progress(_read_on(self._open, self._sink, budget_bytes, self._clock()))
+        return Progress(_read_on(self._open, self._sink, budget, self._clock()))
 
     def _switch(self, tree: Tree) -> Refused | None:
         """Leave the old file, which is drained, for the one that is now at the path."""
@@ -193,10 +215,10 @@ def _guards(fd: int, offset: int) -> tuple[bytes, bytes]:
     )
 
 
-def _read_on(current: _Open, sink: LineSink, budget_bytes: int, now_s: float) -> int:
+def _read_on(current: _Open, sink: LineSink, budget: _Budget, now_s: float) -> int:
     """Read within the budget and return how many bytes are left for another time."""
     before = os.fstat(current.fd)
-    if _read_lines(current, sink, budget_bytes):
+    if _read_lines(current, sink, budget):
         is_settled = abs(now_s - before.st_ctime) > _TICK_S
         current.seen = signature(before) if is_settled else None
         current.mtime_s = before.st_mtime
@@ -205,16 +227,17 @@ def _read_on(current: _Open, sink: LineSink, budget_bytes: int, now_s: float) ->
     return max(0, before.st_size - current.offset)
 
 
-def _read_lines(current: _Open, sink: LineSink, budget_bytes: int) -> bool:
+def _read_lines(current: _Open, sink: LineSink, budget: _Budget) -> bool:
     """Hand out complete lines from the offset on; return whether the end was reached.
 
     The offset only ever stands at the beginning of a line, or within an overlong one that is passed over, so
     an unfinished last line is read again next time: no bytes are kept between readings.
     """
-    end_bytes = current.offset + budget_bytes
+    end_bytes = current.offset + budget.bytes
     length = BLOCK_BYTES
-    reached_end = False
-    while current.offset < end_bytes:
+    reached_end, is_first = False, True
+    while current.offset < end_bytes and (is_first or budget.monotonic() < budget.until_s):
+        is_first = False
         block = os.pread(current.fd, length, current.offset)
         if not block:
             reached_end = True

@@ -7,6 +7,7 @@ that thousands of records do not slow a scrape.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -21,7 +22,12 @@ T = TypeVar("T")
 _marks = attrgetter("st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
 """What must be equal for a file of this folder to count as untouched (see `tree.signature`)."""
 
-MAX_RECORDS = 100_000
+MAX_RECORDS = 20_000
+"""A folder with more names than this is refused: a sum over some of its records would be a wrong number."""
+
+READ_BUDGET_S = 0.2
+"""What reading touched records may take of a scrape; the rest is left for the next one."""
+
 _TICK_NS = 50_000_000
 
 
@@ -29,13 +35,15 @@ _TICK_NS = 50_000_000
 class Records(Generic[T]):
     """The good records by file name. `is_changed`: since the last reading. `problems`: new ones only.
 
-    `newest_mtime_s` is that of the youngest good record, None without one.
+    `newest_mtime_s` is that of the youngest good record, None without one. `is_complete` False: there are
+    more that this reading had no time for.
     """
 
     by_name: Mapping[str, T]
     is_changed: bool
     newest_mtime_s: float | None
     problems: tuple[Refused, ...] = ()
+    is_complete: bool = True
 
 
 @dataclass(slots=True)
@@ -60,6 +68,7 @@ class RecordFolder(Generic[T]):
     parse: Callable[[bytes], T]
     keep_s: float
     limit_bytes: int
+    monotonic: Callable[[], float] = time.monotonic
     _names: list[str] = field(default_factory=list)
     _wanted: list[str] = field(default_factory=list)
     _seen: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -71,11 +80,10 @@ class RecordFolder(Generic[T]):
 
     def read(self, tree: Tree, now_s: float) -> Records[T]:
         """Return the records as they are in `tree` now; an absent folder has none."""
-        names = tree.names(self.path, MAX_RECORDS)
-        folder_fd = tree.dir_fd(self.path)
+        until_s = self.monotonic() + READ_BUDGET_S
+        names, folder_fd = self._listed(tree), tree.dir_fd(self.path)
         if isinstance(names, Refused) or isinstance(folder_fd, Refused):
-            problem = names if isinstance(names, Refused) else None
-            return self._refused(problem)
+            return self._refused(names if isinstance(names, Refused) else None)
         self._is_reported = False
         if names != self._names:
             self._names = names
@@ -94,13 +102,37 @@ class RecordFolder(Generic[T]):
         is_gone = present != len(entries) + sum(1 for name, _ in touched if name not in entries)
         if not touched and not is_gone and not self._pending:
             return Records(self._good, is_changed=False, newest_mtime_s=self._newest_mtime_s)
-        problems = tuple(p for name, found in touched if (p := self._reread(tree, name, found, now_s)))
+        problems: list[Refused] = []
+        is_complete = self._reread_all(tree, touched, now_s, until_s, problems)
         if is_gone:
             kept = set(names)
             for name in [name for name in entries if name not in kept]:
                 del entries[name]
                 seen.pop(name, None)
-        return self._collected(now_s, problems)
+        return self._collected(now_s, tuple(problems), is_complete=is_complete)
+
+    def _listed(self, tree: Tree) -> list[str] | Refused:
+        names = tree.names(self.path, MAX_RECORDS + 1)
+        if isinstance(names, Refused) or len(names) <= MAX_RECORDS:
+            return names
+        return Refused(Reason.TOO_LARGE, f"{self.path} has more than {MAX_RECORDS} files")
+
+    def _reread_all(
+        self,
+        tree: Tree,
+        touched: list[tuple[str, os.stat_result]],
+        now_s: float,
+        until_s: float,
+        problems: list[Refused],
+    ) -> bool:
+        """Read touched records while there is time; return whether that was all of them."""
+        for name, found in touched:
+            if self.monotonic() > until_s:
+                return False
+            problem = self._reread(tree, name, found, now_s)
+            if problem is not None:
+                problems.append(problem)
+        return True
 
     def _refused(self, problem: Refused | None) -> Records[T]:
         """Answer for a folder that cannot be listed: gone is empty, anything else is reported once."""
@@ -142,7 +174,7 @@ class RecordFolder(Generic[T]):
             return Refused(Reason.TORN, f"{path}: {error}")
         return None
 
-    def _collected(self, now_s: float, problems: tuple[Refused, ...]) -> Records[T]:
+    def _collected(self, now_s: float, problems: tuple[Refused, ...], *, is_complete: bool) -> Records[T]:
         good: dict[str, T] = {}
         self._pending.clear()
         newest = None
@@ -155,4 +187,6 @@ class RecordFolder(Generic[T]):
             good[name] = cast("T", entry.value)  # good or held; the parser's own answer may be None
             newest = entry.mtime_s if newest is None else max(newest, entry.mtime_s)
         self._good, self._newest_mtime_s = good, newest
-        return Records(good, is_changed=True, newest_mtime_s=newest, problems=problems)
+        return Records(
+            good, is_changed=True, newest_mtime_s=newest, problems=problems, is_complete=is_complete
+        )

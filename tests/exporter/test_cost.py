@@ -301,6 +301,22 @@ class TestSums:
         world.remove("metrics/efficiency")
         assert world.page().value("loki_cost_usd") is None
 
+    def test_of_half_the_records_are_not_told(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While there was no time to read all of them, the last sum stands for 60 s, and is then absent."""
+        record(world, 1, cost_usd=1)
+        before = world.page().value("loki_cost_usd")
+        for number in range(2, 6):
+            record(world, number, cost_usd=1)
+        with monkeypatch.context() as patch:
+            patch.setattr("exporter.record_folder.READ_BUDGET_S", -1.0)
+            seen = []
+            for _ in range(3):
+                world.advance(25)
+                seen.append(world.page().value("loki_cost_usd"))
+
+        assert [before, *seen] == [1, 1, 1, None]
+        assert world.page().value("loki_cost_usd") == 5
+
     def test_pass_over_what_is_no_record(self, world: World) -> None:
         """Only *.json in the folder counts."""
         record(world, 1, cost_usd=1)

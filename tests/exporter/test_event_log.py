@@ -17,6 +17,8 @@ def slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporter.growing_file.BLOCK_BYTES", len(LINE) * 4)
     monkeypatch.setattr(event_log, "SCRAPE_BUDGET_BYTES", len(LINE) * 40)
     monkeypatch.setattr(event_log, "SLICE_BYTES", len(LINE) * 10)
+    monkeypatch.setattr(event_log, "SCRAPE_BUDGET_S", float("inf"))
+    monkeypatch.setattr(event_log, "SLICE_S", float("inf"))
 
 
 @pytest.fixture

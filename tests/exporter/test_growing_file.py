@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -381,3 +382,19 @@ def test_a_failing_device_is_one_problem(folder: Folder, monkeypatch: pytest.Mon
 
     assert [p.problem.reason if p.problem else None for p in told] == [Reason.IO, None, None]
     assert folder.read() == [b"one", b"two"]
+
+
+def test_time_ends_a_reading_after_a_block(tmp_path: Path) -> None:
+    """Lines may be of one byte each: a reading that takes too long ends, and the next one goes on."""
+    ticks = itertools.count(step=10)
+    recorder = Recorder()
+    file = GrowingFile("log", recorder, monotonic=lambda: next(ticks))
+    (tmp_path / "log").write_bytes(b"x\n" * SMALL_BLOCK_BYTES * 2)
+    left = []
+    with Tree(str(tmp_path)) as tree:
+        while not (progress := file.advance(tree, MANY, budget_s=15)).caught_up:
+            left.append(progress.unread_bytes)
+    file.close()
+
+    assert left == [32]
+    assert len(recorder.seen) == SMALL_BLOCK_BYTES * 2

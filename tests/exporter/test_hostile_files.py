@@ -186,7 +186,11 @@ def test_random_contents_are_harmless(contents: dict[str, bytes]) -> None:
         }
         try:
             assert "internal" not in page.errors
-            assert list(page.of("tallyship_exporter_source_up").values()) == [1, 1]
+            up = page.of("tallyship_exporter_source_up")
+            assert {key: value for key, value in up.items() if "project=" in key} == {
+                '{project="bad",source="loki-mode"}': 1,
+                '{project="good",source="loki-mode"}': 1,
+            }
             assert unlabelled == {key: value for key, value in expected.items() if key.startswith("loki_")}
             assert all(math.isfinite(value) for value in page.values())
         finally:
@@ -288,6 +292,23 @@ def test_failing_device_is_an_error_of_its_files(
 
     assert page.value("tallyship_exporter_source_up", source="loki-mode") == 1
     assert set(page.errors) == {"io"}
+
+
+@pytest.mark.parametrize(
+    "line", [b"x", b"{", b"{}", b"{}}", b"[]", b"", b'{"type":1}', b'{"\xff":1}}', b'{"a":NaN}']
+)
+def test_log_of_absurd_lines_does_not_hold_up_a_scrape(
+    full: World, line: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Megabytes of the shortest lines: a scrape reads what it has time for and leaves the rest."""
+    monkeypatch.setattr("exporter.collector._CatchUp.want", lambda _self, _sources: None)
+    size = 6 << 20
+    full.write("events.jsonl", (line + b"\n") * (size // (len(line) + 1)))
+    first, second = timed_page(full), timed_page(full)
+    unread = [page.value("tallyship_exporter_unread_bytes", source="loki-mode") for page in (first, second)]
+
+    assert size > unread[0] > unread[1] or unread[1] == 0
+    assert first.value("loki_session_status") == 1
 
 
 class TestNumbers:

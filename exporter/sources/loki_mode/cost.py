@@ -50,6 +50,9 @@ class Costs:
     unmeasured: int
 
 
+UNKNOWN_COSTS = Costs(None, {}, {}, 0, 0)
+
+
 def parse_record(text: bytes) -> Record:
     """Return the record; raises `TornJsonError` when the text is no JSON object."""
     value = parse_json(text)

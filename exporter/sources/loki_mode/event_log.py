@@ -19,6 +19,10 @@ SCRAPE_BUDGET_BYTES = 8 << 20
 SLICE_BYTES = 1 << 20
 """What is read at a time outside a scrape; a scrape that comes meanwhile waits for one slice (about 3 ms)."""
 
+SCRAPE_BUDGET_S = 0.1
+SLICE_S = 0.02
+"""Where lines are absurdly short or broken, the time ends the reading before the bytes do."""
+
 
 @dataclass(frozen=True, slots=True)
 class EventLogReading:
@@ -51,7 +55,7 @@ class EventLog:
         An incomplete one leaves the last totals standing for `keep_s` seconds: late, but never falling.
         """
         with self._lock:
-            progress = self._file.advance(tree, SCRAPE_BUDGET_BYTES)
+            progress = self._file.advance(tree, SCRAPE_BUDGET_BYTES, SCRAPE_BUDGET_S)
             if progress.is_readable and progress.caught_up:
                 if self._totals is None or self._totals.events != self._tally.events:
                     self._totals = self._tally.totals()
@@ -68,7 +72,7 @@ class EventLog:
     def catch_up(self, tree: Tree) -> int:
         """Read one slice more; return the bytes that are left."""
         with self._lock:
-            return self._file.advance(tree, SLICE_BYTES).unread_bytes
+            return self._file.advance(tree, SLICE_BYTES, SLICE_S).unread_bytes
 
     @property
     def lines_rejected(self) -> int:

@@ -217,6 +217,8 @@ _OF_NAMED_KINDS: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(
 )
 """Fails at the first kind without a name, but makes no new text of each: they are compared by identity."""
 _TYPE = attrgetter("type")
+_TOLERATED = (b"NaN", b"Infinity", b"\\u")
+"""What the tolerant reader takes beyond the fast one: numbers that are none, and lone surrogates."""
 _TIME = attrgetter("timestamp")
 
 
@@ -248,10 +250,15 @@ def _decode_with(decoder: msgspec.json.Decoder[_Record], block: bytes) -> list[_
 
 def _decode_line(text: bytes) -> _Record | None:
     """Return the record on one line, however oddly typed, or None if it is no JSON object."""
+    if text[:1] != b"{" or text[-1:] != b"}":
+        return None  # without the price of two exceptions: somebody may fill the log with such lines
     try:
         return _DECODER.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        pass  # not of the usual types, or no JSON: the tolerant reader decides
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        pass  # not of the usual types, or of odd bytes: the tolerant reader decides
+    except (msgspec.MsgspecError, RecursionError):
+        if text.isascii() and not any(mark in text for mark in _TOLERATED):
+            return None
     try:
         value = parse_json(text)
     except TornJsonError:
