@@ -175,9 +175,10 @@ def test_random_contents_are_harmless(contents: dict[str, bytes]) -> None:
         fill(world)
         fill(healthy)
         expected = healthy.page()
+        collector = world.collector(Wanted((str(world.root), str(healthy.root))))
+        world.page(collector)
         for path, text in contents.items():
             world.write(path, text)
-        collector = world.collector(Wanted((str(world.root), str(healthy.root))))
         page = world.page(collector)
         unlabelled = {
             _UNLABEL.sub("", key).replace("{}", ""): value
