@@ -93,6 +93,9 @@ _ACCESS = (
 )
 
 
+_ACCESS_NAMES = ("ca_file", "cert_file", "key_file", "user", "password_file", "token_file")
+
+
 def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def decorate(command: Any) -> Any:
         for option in reversed(options):
@@ -188,6 +191,30 @@ def metrics(
     if page.failure is not None:
         _exit(page.failure, EXIT_DOWN)
     click.echo(only(page.text, name_filter), nl=False)
+
+
+@main.command(short_help="Say why there are no numbers, and what mends it.")
+@click.option("--remote", "wants_remote", is_flag=True, help="Prometheus runs on another host.")
+@_with(*_SETTINGS, *_WEB_SETTINGS, *_ACCESS)
+def doctor(*, wants_remote: bool, **flags: Any) -> None:
+    """Look at configuration, files, port and running exporter, and say what is wrong and what mends it.
+
+    Takes the settings of `serve`. Exit 0 when nothing is wrong, else 1. Changes nothing.
+    """
+    import time  # noqa: PLC0415
+
+    from exporter.doctor.checks import examine  # noqa: PLC0415
+    from exporter.doctor.gather import gather  # noqa: PLC0415
+    from exporter.doctor.report import is_well, report  # noqa: PLC0415
+
+    with_ = _access_or_exit({name: flags.pop(name) for name in _ACCESS_NAMES})
+    config = _config_or_exit(flags)
+    logging.disable()  # what was not read is said below, in other words
+    findings = examine(gather(config, os.environ, with_, wants_remote=wants_remote, now_s=time.time()))
+    for line in report(findings):
+        click.echo(line)
+    if not is_well(findings):
+        sys.exit(EXIT_DOWN)
 
 
 @main.command(short_help="Ask a running process for its health.")

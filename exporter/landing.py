@@ -26,7 +26,7 @@ _STATUS = {
     Status.STOPPED: ("stopped", "soft"),
     None: ("unknown", "warn"),
 }
-_ORDER = ("down", "unknown", "running", "paused", "stopped", "up")
+_ORDER = ("down", "unknown", "running", "paused", "stopped")
 _BUDGET_IS_LOW_AT, _BUDGET_IS_CRITICAL_AT = 0.8, 0.9
 """The parts of the budget at which the shipped alerts warn."""
 
@@ -46,9 +46,11 @@ def landing_page(
 def page(sources: Sequence[SourceOverview], telemetry_path: str, version: str, now_s: float) -> str:
     """Return the whole document; `now_s` is Unix seconds."""
     cards = "".join(_card(source, now_s) for source in sources)
+    if not any(source.is_project for source in sources):
+        cards = f"{_NOTHING}{cards}"
     body = (
         f"<h1>Tallyship exporter</h1>\n<p class=soft>{_summary(sources, now_s)}</p>\n"
-        f"<nav>{_links(telemetry_path)}</nav>\n<main>\n{cards or _NOTHING}</main>\n"
+        f"<nav>{_links(telemetry_path)}</nav>\n<main>\n{cards}</main>\n"
         f"<footer>Version {escape(version)}. A dash is a number that nothing tells. "
         f"This page asks again every {REFRESH_S} s.</footer>\n"
     )
@@ -68,8 +70,9 @@ def _links(telemetry_path: str) -> str:
 
 
 def _summary(sources: Sequence[SourceOverview], now_s: float) -> str:
-    found = Counter(_standing(source)[0] for source in sources)
-    many = "1 project" if len(sources) == 1 else f"{len(sources)} projects"
+    projects = [source for source in sources if source.is_project]
+    found = Counter(_standing(source)[0] for source in projects)
+    many = "1 project" if len(projects) == 1 else f"{len(projects)} projects"
     parts = ", ".join(f"{found[word]} {word}" for word in _ORDER if found[word])
     read = f". Read {phrases.since(min(s.read_at_s for s in sources), now_s)}" if sources else ""
     return f"{many}{': ' if parts else ''}{parts}{read}."
@@ -79,7 +82,9 @@ def _standing(source: SourceOverview) -> tuple[str, str]:
     """Return the word for a source and its colour."""
     if not source.is_up:
         return "down", "bad"
-    return ("up", "good") if source.session is None else _STATUS[source.session.status]
+    if not source.is_project:
+        return "up", "good"
+    return _STATUS[None if source.session is None else source.session.status]
 
 
 def _card(source: SourceOverview, now_s: float) -> str:

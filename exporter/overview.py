@@ -43,6 +43,7 @@ class Session:
 class SourceOverview:
     """One source: what it is called, how it stands, and its session (None while it is down).
 
+    `is_project`: it is one of Loki Mode's; another kind of source has no session at any time.
     `errors`: files that could not be read since the exporter began, by reason, without zeros.
     """
 
@@ -52,6 +53,7 @@ class SourceOverview:
     down_reason: str | None
     read_at_s: float
     session: Session | None
+    is_project: bool = True
     unread_bytes: int = 0
     lines_rejected: int = 0
     records_unpriced: int = 0
@@ -61,18 +63,26 @@ class SourceOverview:
 
 def overview(accounts: Sequence[SourceAccount], lone_title: str) -> list[SourceOverview]:
     """Return one overview a source, in their order; `lone_title` names a source that has no label."""
-    return [_of_source(account, lone_title) for account in accounts]
+    return [_of_source(account, lone_title) for account in accounts if not _is_about_us(account)]
+
+
+def _is_about_us(account: SourceAccount) -> bool:
+    """Whether a source is well and tells of nobody but the exporter, as the search for projects does."""
+    reading = account.reading
+    return reading.is_up and all(row.family.name.startswith("tallyship_") for row in reading.rows)
 
 
 def _of_source(account: SourceAccount, lone_title: str) -> SourceOverview:
     reading = account.reading
+    is_project = f.SESSION_STATUS in account.source.families
     return SourceOverview(
-        title=" ".join(account.source.labels.values()) or lone_title,
+        title=" ".join(account.source.labels.values()) or (lone_title if is_project else account.source.name),
         kind=account.source.name,
         is_up=reading.is_up,
         down_reason=reading.down_reason,
         read_at_s=account.read_at_s,
-        session=_session(reading.rows) if f.SESSION_STATUS in account.source.families else None,
+        session=_session(reading.rows) if is_project else None,
+        is_project=is_project,
         unread_bytes=reading.unread_bytes,
         lines_rejected=reading.lines_rejected,
         records_unpriced=reading.records_unpriced,

@@ -1,7 +1,7 @@
 """Lays a page of metrics out for a person who watches it on a terminal: pure, samples in, lines out.
 
 Grouped by project, aligned, with what changed since the last page marked by how much, so that the eye finds
-it without colours too. Label values come from files: what a terminal would obey is replaced.
+it without colours too. Label values come from files: what a terminal would obey is made visible.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NamedTuple
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter import phrases
+from exporter.logs import printable
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
 """A series: its name and its labels."""
@@ -84,11 +85,6 @@ def _sample(name: str, labels: Mapping[str, str], value: float) -> Sample:
 
 def _spelled(labels: Iterable[tuple[str, str]]) -> str:
     return " ".join(f"{label}={printable(text)}" for label, text in labels)
-
-
-def printable(text: str) -> str:
-    """Return the text with every character replaced that moves a cursor, or turns the writing around."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 class _Line(NamedTuple):
