@@ -7,6 +7,7 @@ numbers and nothing else.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,9 @@ from exporter.source import Row, Source, SourceReading
 from exporter.tree import Reason, Refused
 
 _log = logging.getLogger("exporter")
+
+_MAX_ACCOUNTS = 2_000
+_CLOSE_WAIT_S = 2.0
 
 SourceProvider = Callable[[float], Sequence[Source]]
 """Answers which sources there are now (Unix seconds); the same objects as long as they are the same."""
@@ -51,6 +55,8 @@ class SourceCollector(Collector):
         self._page: list[Metric] = []
         self._page_at_s: float | None = None
         self._readings = 0
+        self._sources: Sequence[Source] = ()
+        self._search_failures = 0
         self._catch_up = _CatchUp()
 
     def describe(self) -> Iterable[Metric]:
@@ -69,7 +75,8 @@ class SourceCollector(Collector):
 
     def accounts(self) -> Sequence[SourceAccount]:
         """Return how each source stood at the last reading; waits for none that is going on."""
-        return tuple(self._accounts.copy().values())
+        accounts = self._accounts.copy()
+        return tuple(accounts[id(source)] for source in self._sources if id(source) in accounts)
 
     def read_to_the_end(self) -> None:
         """Read whatever history is left, in this thread; for one-shot use."""
@@ -78,27 +85,41 @@ class SourceCollector(Collector):
                 pass
 
     def close(self) -> None:
-        """Stop reading and give back descriptors."""
+        """Stop reading and give back descriptors; a reading that hangs is not waited for."""
         self._catch_up.stop()
-        with self._lock:
-            for account in self._accounts.values():
-                account.source.close()
-            self._accounts.clear()
+        if self._lock.acquire(timeout=_CLOSE_WAIT_S):
+            try:
+                for account in self._accounts.values():
+                    account.source.close()
+                self._accounts.clear()
+            finally:
+                self._lock.release()
 
     def _read(self) -> list[Metric]:
         began_s = self._monotonic()
         now_s = self._clock()
-        sources = self._provider(now_s)
-        self._forget_all_but(sources)
+        sources = self._find_sources(now_s)
+        self._forget_some_but(sources)
         rows: list[Row] = []
         for source in sources:
             rows.extend(self._read_source(source, now_s).rows)
         self._readings += 1
-        accounts = list(self._accounts.values())
+        accounts = [self._accounts[id(source)] for source in sources]
         self._catch_up.want([a.source for a in accounts if a.reading.unread_bytes])
         duration_s = self._monotonic() - began_s
         families = dict.fromkeys(family for source in sources for family in source.families)
-        return metrics_of(rows, list(families)) + metrics_of(self_rows(accounts, self._readings, duration_s))
+        return metrics_of(rows, list(families)) + metrics_of(
+            self_rows(accounts, self._readings, self._search_failures, duration_s)
+        )
+
+    def _find_sources(self, now_s: float) -> Sequence[Source]:
+        """Return the sources there are now; the last ones known when finding them fails."""
+        try:
+            self._sources = self._provider(now_s)
+        except Exception:  # noqa: BLE001 (the boundary, as below: it must not cost the page)
+            self._search_failures += 1
+            _log.exception("finding sources failed; going on with those known")
+        return self._sources
 
     def _read_source(self, source: Source, now_s: float) -> SourceReading:
         """Read one source: the one place where its failures are caught, counted, timed and logged."""
@@ -113,10 +134,12 @@ class SourceCollector(Collector):
         account.take(reading, self._monotonic() - began_s, now_s)
         for problem in reading.problems:
             self._report(source, problem, is_down=not reading.is_up)
+        for warning in reading.warnings:
+            log_event(_log, logging.WARNING, warning, source=source.name, **source.labels)
         return reading
 
     def _report(self, source: Source, problem: Refused, *, is_down: bool) -> None:
-        held_back = self._limiter.admit((id(source), problem.reason, problem.detail))
+        held_back = self._limiter.admit((id(source), problem.reason, _place(problem.detail)))
         if held_back is None:
             return
         log_event(
@@ -133,10 +156,19 @@ class SourceCollector(Collector):
             **({"repeats": held_back} if held_back else {}),
         )
 
-    def _forget_all_but(self, sources: Sequence[Source]) -> None:
-        kept = {id(source) for source in sources}
-        for gone in [key for key in self._accounts if key not in kept]:
-            self._accounts.pop(gone).source.close()
+    def _forget_some_but(self, sources: Sequence[Source]) -> None:
+        """Forget sources that are gone, once there are very many: one that returns goes on counting."""
+        excess = len(self._accounts) - _MAX_ACCOUNTS
+        if excess > 0:
+            kept = {id(source) for source in sources}
+            for gone in [key for key in self._accounts if key not in kept][:excess]:
+                self._accounts.pop(gone).source.close()
+
+
+def _place(detail: str) -> str:
+    """Return where a problem is, coarsely: a folder full of torn records is one thing to tell."""
+    folder, slash, _ = detail.partition("/")
+    return folder if slash else re.split(r"[\s:]", detail, maxsplit=1)[0]
 
 
 class _CatchUp:

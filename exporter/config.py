@@ -175,6 +175,8 @@ def _address(value: object) -> Address:
 def _path(value: object) -> str:
     if not isinstance(value, str) or not value.startswith("/") or any(c in value for c in " ?#%"):
         raise ValueError(f"{value!r} is no path that begins with / and is free of blanks, ?, # and %")
+    if value in _OTHER_PAGES:
+        raise ValueError(f"{value!r} is a page of its own")
     return value
 
 
@@ -222,6 +224,7 @@ def _choice(*choices: str) -> Callable[[object], str]:
     return parse
 
 
+_OTHER_PAGES = frozenset({"/health", "/-/healthy", "/-/ready"})
 _DAY_S = 86_400
 
 SETTINGS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ import msgspec
 _MAX_COUNT = 2**63
 """More tokens than that are nonsense, and sums of nonsense would overflow a float."""
 
+_NUMERIC = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
 _FAST = msgspec.json.Decoder()
 
 
@@ -55,6 +57,8 @@ def as_number(value: Any) -> float | None:
     """Return a finite number, also from a numeric string; None for anything else, booleans included."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
+    if isinstance(value, str) and not _NUMERIC.fullmatch(value):
+        return None  # Python takes more for a number than anybody writes: `1_0`, digits of other scripts
     try:
         number = float(value)
     except (ValueError, OverflowError):

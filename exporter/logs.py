@@ -21,8 +21,12 @@ _NEEDS_QUOTES = re.compile(r'[\s"=\\\x00-\x1f\x7f-\x9f]')
 
 
 def log_event(logger: logging.Logger, level: int, event: str, **fields: object) -> None:
-    """Log one event with its fields."""
-    logger.log(level, event, extra={"fields": fields})
+    """Log one event with its fields.
+
+    The message has the fields in it, too, for programs that embed us and log in a form of their own.
+    """
+    parts = (f"{key}={_quoted(value)}" for key, value in fields.items())
+    logger.log(level, "%s", " ".join([event, *parts]), extra={"event": event, "fields": fields})
 
 
 def set_up_logging(log_format: LogFormat, level: int = logging.INFO) -> None:
@@ -71,7 +75,7 @@ def _parts(record: logging.LogRecord) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "ts": when.replace("+00:00", "Z"),
         "level": record.levelname.lower(),
-        "event": record.getMessage(),
+        "event": getattr(record, "event", None) or record.getMessage(),
         **getattr(record, "fields", {}),
     }
     if record.exc_info:

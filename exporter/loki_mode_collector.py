@@ -17,7 +17,8 @@ class LokiModeCollector(SourceCollector):
 
     `clock` gives Unix seconds. `environ` stands in for the runner's environment where that may not be read.
     `pid_probe` answers for a pid: a `Process`, or plain True or False. One that is handed in is believed also
-    in a container, where our own would ask about other processes than the agents'.
+    in a container, where our own would ask about other processes than the agents'. `project` is the value of
+    the label `project`; two of these in one registry need one each, or their series are the same.
     """
 
     def __init__(
@@ -28,10 +29,11 @@ class LokiModeCollector(SourceCollector):
         environ: Mapping[str, str] | None = None,
         pid_probe: PidProbe = probe_pid,
         cache_s: float = 2.0,
+        project: str | None = None,
     ) -> None:
         settings = Settings(
             environ=os.environ if environ is None else environ,
             pid_probe=pid_probe,
             pids_visible=pid_probe is not probe_pid or pids_are_visible(),
         )
-        super().__init__(single_project(str(Path(path)), settings), clock=clock, cache_s=cache_s)
+        super().__init__(single_project(str(Path(path)), settings, project), clock=clock, cache_s=cache_s)

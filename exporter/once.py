@@ -7,7 +7,6 @@ from typing import BinaryIO
 
 from prometheus_client.exposition import generate_latest
 
-from exporter.collector import SourceCollector
 from exporter.config import Config
 from exporter.logs import printable
 from exporter.selfmetrics import SourceAccount
@@ -16,9 +15,9 @@ from exporter.service import make_collector, make_registry
 
 def print_metrics(config: Config, out: BinaryIO) -> Sequence[str]:
     """Write one exposition, with all history read; return a line for each source that was down."""
-    collector = make_collector(config)
+    collector = make_collector(config, is_patient=False)
     try:
-        _read(collector)
+        collector.read_to_the_end()
         out.write(generate_latest(make_registry(collector)))
         out.flush()
         return [
@@ -32,25 +31,18 @@ def print_metrics(config: Config, out: BinaryIO) -> Sequence[str]:
 
 def describe(config: Config) -> tuple[Sequence[str], bool]:
     """Return what would be exported and from where, in lines for a person, and whether all of it is well."""
-    collector = make_collector(config)
+    collector = make_collector(config, is_patient=False)
     try:
-        _read(collector)
+        collector.read_to_the_end()
         list(collector.collect())
         accounts = collector.accounts()
         lines = [f"configuration is good; would answer at {config.listen_address}{config.telemetry_path}"]
         for account in accounts:
             lines.extend(_description(account))
-        if not accounts:
-            lines.append("no project found: nothing would be exported but the exporter's own metrics")
-        return [printable(line) for line in lines], bool(accounts) and all(
-            account.reading.is_up for account in accounts
-        )
+        is_well = all(account.reading.is_up for account in accounts)
+        return [printable(line) for line in lines], is_well
     finally:
         collector.close()
-
-
-def _read(collector: SourceCollector) -> None:
-    collector.read_to_the_end()
 
 
 def _title(account: SourceAccount) -> str:

@@ -17,6 +17,9 @@ _P = "tallyship_exporter_"
 BUILD = Family(f"{_P}build_info", Kind.INFO, "Version of the exporter and of its Python.")
 SCRAPES = Family(f"{_P}readings_total", Kind.COUNTER, "Readings of all sources; scrapes may share one.")
 SCRAPE_DURATION = Family(f"{_P}reading_duration_seconds", Kind.GAUGE, "Time the last reading took.")
+SEARCH_FAILURES = Family(
+    f"{_P}search_failures_total", Kind.COUNTER, "Searches for sources that failed; the last known were read."
+)
 UP = Family(f"{_P}source_up", Kind.GAUGE, "Whether the source could be read (0 or 1).")
 DURATION = Family(f"{_P}source_duration_seconds", Kind.GAUGE, "Time the last reading of the source took.")
 ERRORS = Family(f"{_P}source_errors_total", Kind.COUNTER, "Files of the source that could not be read.")
@@ -49,11 +52,14 @@ class SourceAccount:
         self.errors.update(problem.reason for problem in reading.problems)
 
 
-def self_rows(accounts: Sequence[SourceAccount], readings: int, duration_s: float) -> Iterator[Row]:
+def self_rows(
+    accounts: Sequence[SourceAccount], readings: int, search_failures: int, duration_s: float
+) -> Iterator[Row]:
     """Yield the rows about the exporter and its sources."""
     yield Row(BUILD, {"version": package_version(), "python": platform.python_version()}, 1)
     yield Row(SCRAPES, {}, readings)
     yield Row(SCRAPE_DURATION, {}, duration_s)
+    yield Row(SEARCH_FAILURES, {}, search_failures)
     for account in accounts:
         reading = account.reading
         labels = {"source": account.source.name, **account.source.labels}

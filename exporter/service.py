@@ -16,14 +16,20 @@ from exporter.sources.loki_mode.discovery import Names
 from shared.healthcheck import Report, State, Tracker
 
 
-def make_collector(config: Config, environ: Mapping[str, str] = os.environ) -> SourceCollector:
-    """Return the collector of everything that is configured."""
+def make_collector(
+    config: Config, environ: Mapping[str, str] = os.environ, *, is_patient: bool = True
+) -> SourceCollector:
+    """Return the collector of everything that is configured.
+
+    `is_patient` False: a project whose name cannot be known just now is read all the same, as its folder.
+    """
     settings = Settings(
         environ=environ,
         pids_visible=pids_are_visible() if config.pids == "auto" else config.pids == "visible",
         prices=config.prices,
         state_max_age_s=config.state_max_age_s,
         keep_s=config.keep_s,
+        name_patience_s=config.keep_s if is_patient else 0.0,
     )
     wanted = Wanted(config.loki_dirs, config.registry, config.names)
     return SourceCollector(LokiModeProjects(wanted, settings), cache_s=config.cache_s)

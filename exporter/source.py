@@ -57,7 +57,8 @@ class SourceReading:
     """What a source found.
 
     `is_up`: it could be read at all. `down_reason` says why not. `mtimes_s`: by file, only of what parsed.
-    `problems`: those met for the first time, already logged by nobody. `unread_bytes`: history still to read.
+    `problems`: those met for the first time, already logged by nobody. `warnings`: sentences, each told once.
+    `unread_bytes`: history still to read.
     """
 
     rows: Sequence[Row] = ()
@@ -65,6 +66,7 @@ class SourceReading:
     down_reason: str | None = None
     mtimes_s: Mapping[str, float] = field(default_factory=dict)
     problems: Sequence[Refused] = ()
+    warnings: Sequence[str] = ()
     lines_rejected: int = 0
     records_unpriced: int = 0
     records_unmeasured: int = 0

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from exporter import cli, config, selfmetrics, webmetrics
 from exporter.source import Family
-from exporter.sources.loki_mode import families
+from exporter.sources.loki_mode import families, project_search
 
 ROOT = Path(__file__).parent.parent
 _ROW = re.compile(
@@ -19,7 +19,12 @@ _ROW = re.compile(
 
 
 def _families() -> dict[str, Family]:
-    own = [v for module in (selfmetrics, webmetrics) for v in vars(module).values() if isinstance(v, Family)]
+    own = [
+        v
+        for module in (selfmetrics, webmetrics, project_search)
+        for v in vars(module).values()
+        if isinstance(v, Family)
+    ]
     return {family.name: family for family in [*families.ALL, *own]}
 
 

@@ -12,6 +12,7 @@ from loki_world import Page, World
 from exporter.collector import SourceCollector
 from exporter.sources.loki_mode import Wanted
 from exporter.sources.loki_mode.discovery import MAX_PROJECTS, Names, find, is_pattern
+from exporter.sources.loki_mode.project_search import ProjectSearch
 
 MakeProject = Callable[..., World]
 
@@ -38,6 +39,12 @@ def project(tmp_path: Path) -> Iterator[MakeProject]:
 def events(page: Page) -> dict[str, float]:
     """Return loki_events_total by its labels."""
     return page.of("loki_events_total")
+
+
+def directories(wanted: Wanted) -> list[str]:
+    """Return what a search for projects finds, registry included."""
+    search = ProjectSearch(wanted.registry, keep_s=60.0)
+    return list(find(wanted, search.registered(1_000.0)).directories)
 
 
 def glob_of(tmp_path: Path) -> str:
@@ -76,12 +83,15 @@ class TestLabels:
         shop = project("shop", state_name="s")
         project("club", state_name="c")
         page = shop.page(shop.collector(Wanted((glob_of(tmp_path),))))
-        bare = [key for key in page if "project=" not in key]
+        bare = [key for key in page if "project=" not in key and 'source="loki-mode-search"' not in key]
 
         assert {key.partition("{")[0] for key in bare} == {
             "tallyship_exporter_build_info",
             "tallyship_exporter_readings_total",
             "tallyship_exporter_reading_duration_seconds",
+            "tallyship_exporter_search_failures_total",
+            "tallyship_exporter_projects",
+            "tallyship_exporter_projects_left_out",
         }
 
     def test_the_name_is_configured_else_stated_else_the_folder(
@@ -149,7 +159,7 @@ class TestFind:
             )
         )
 
-        assert find(wanted) == [str(shop.root)]
+        assert directories(wanted) == [str(shop.root)]
 
     def test_a_directory_with_a_strange_name_is_taken_as_it_is(self, tmp_path: Path) -> None:
         """`[x]` is a pattern only while no directory is called so."""
@@ -158,28 +168,30 @@ class TestFind:
         strange.mkdir()
 
         assert not is_pattern(str(strange))
-        assert find(Wanted((str(strange),))) == [str(strange)]
+        assert directories(Wanted((str(strange),))) == [str(strange)]
 
     def test_a_glob_finds_directories_only(self, tmp_path: Path) -> None:
         """A file that matches is no project."""
         (tmp_path / "a").mkdir()
         (tmp_path / "b").write_text("", "utf-8")
 
-        assert find(Wanted((str(tmp_path / "*"),))) == [str(tmp_path / "a")]
+        assert directories(Wanted((str(tmp_path / "*"),))) == [str(tmp_path / "a")]
 
     def test_home_is_known(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A tilde is the user's home; that of a user who does not exist is a name like any other."""
         monkeypatch.setenv("HOME", str(tmp_path))
 
-        assert find(Wanted(("~/shop/.loki",))) == [str(tmp_path / "shop" / ".loki")]
-        assert find(Wanted(("~no-such-user-here/.loki",))) == ["~no-such-user-here/.loki"]
+        assert directories(Wanted(("~/shop/.loki",))) == [str(tmp_path / "shop" / ".loki")]
+        assert directories(Wanted(("~no-such-user-here/.loki",))) == ["~no-such-user-here/.loki"]
 
     def test_the_number_of_projects_is_bounded(self, tmp_path: Path) -> None:
         """A glob that matches the world does not read it."""
         for number in range(MAX_PROJECTS + 10):
             (tmp_path / f"p{number}").mkdir()
 
-        assert len(find(Wanted((str(tmp_path / "*"),)))) == MAX_PROJECTS
+        found = find(Wanted((str(tmp_path / "*"),)), ())
+
+        assert (len(found.directories), found.left_out) == (MAX_PROJECTS, 10)
 
 
 class TestRegistry:
@@ -221,7 +233,7 @@ class TestRegistry:
         shop = project("shop")
         wanted = self.registry(tmp_path, path, str(shop.root.parent))
 
-        assert find(wanted) == [str(shop.root)]
+        assert directories(wanted) == [str(shop.root)]
 
     @pytest.mark.parametrize("text", [b"", b"[", b"[]", b"null", b'{"projects": 5}', b"\xff", b"[" * 100_000])
     def test_survives_absurd_contents(self, project: MakeProject, tmp_path: Path, text: bytes) -> None:
@@ -237,9 +249,9 @@ class TestRegistry:
         os.mkfifo(tmp_path / "fifo")
         began_s = time.monotonic()
 
-        assert find(Wanted((), registry=str(tmp_path / "fifo"))) == []
-        assert find(Wanted((), registry=str(tmp_path))) == []
-        assert find(Wanted((), registry=str(tmp_path / "none"))) == []
+        assert directories(Wanted((), registry=str(tmp_path / "fifo"))) == []
+        assert directories(Wanted((), registry=str(tmp_path))) == []
+        assert directories(Wanted((), registry=str(tmp_path / "none"))) == []
         assert time.monotonic() - began_s < 1
 
     def test_forbidden_projects_are_passed_over(
@@ -257,7 +269,7 @@ class TestRegistry:
 
         monkeypatch.setattr(os, "stat", deny)
 
-        assert find(wanted) == [str(shop.root)]
+        assert directories(wanted) == [str(shop.root)]
 
 
 class TestMissing:
@@ -337,3 +349,104 @@ def test_forgotten_projects_give_their_descriptors_back(project: MakeProject, tm
     open_files = [str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
 
     assert [name for name in open_files if "aside" in name] == []
+
+
+class TestComingBack:
+    """What is gone for a moment, because somebody rewrites it."""
+
+    def test_a_torn_registry_costs_nobody_his_numbers(self, project: MakeProject, tmp_path: Path) -> None:
+        """Its last good list stands, the damage is counted, and no counter falls."""
+        shop = project("shop", events=10)
+        wanted = TestRegistry.registry(tmp_path, str(shop.root.parent))
+        collector = shop.collector(wanted)
+        shop.page(collector)
+        whole = (tmp_path / "projects.json").read_bytes()
+        shop.write("events.jsonl", b"")
+        (tmp_path / "projects.json").write_bytes(whole[:20])
+        shop.advance(11)
+        torn = shop.page(collector)
+        (tmp_path / "projects.json").write_bytes(whole)
+        shop.advance(11)
+
+        assert events(torn) == {'{project="shop"}': 10}
+        assert (
+            torn.value("tallyship_exporter_source_errors_total", source="loki-mode-search", reason="torn")
+            == 1
+        )
+        assert events(shop.page(collector)) == {'{project="shop"}': 10}
+
+    def test_a_directory_that_a_glob_misses_is_down_and_goes_on_counting(
+        self, project: MakeProject, tmp_path: Path
+    ) -> None:
+        """Down while it is away; back, it counts on from where it was, also when it was away for an hour."""
+        shop, club = project("shop"), project("club", events=5)
+        collector = shop.collector(Wanted((glob_of(tmp_path),)))
+        shop.page(collector)
+        club.root.rename(tmp_path / "aside")
+        shop.advance(11)
+        away = shop.page(collector)
+        shop.advance(3600)
+        forgotten = shop.page(collector)
+        (tmp_path / "aside").rename(club.root)
+        club.write("events.jsonl", b"")
+        shop.advance(11)
+
+        assert away.value("tallyship_exporter_source_up", source="loki-mode", project="club") == 0
+        assert forgotten.value("tallyship_exporter_source_up", source="loki-mode", project="club") is None
+        assert events(shop.page(collector))['{project="club"}'] == 5
+
+    def test_a_torn_state_does_not_decide_what_a_project_is_called(
+        self, project: MakeProject, tmp_path: Path
+    ) -> None:
+        """A project is left out until its name can be known, and bears that name then."""
+        shop = project("folder")
+        shop.write("dashboard-state.json", b'{"project": {"na')
+        collector = shop.collector(Wanted((glob_of(tmp_path),)))
+        assert events(shop.page(collector)) == {}
+        shop.state(project={"name": "shop"})
+        shop.advance(3)
+
+        assert events(shop.page(collector)) == {'{project="shop"}': 1}
+
+    def test_a_state_that_stays_torn_is_not_waited_for_longer_than_a_minute(
+        self, project: MakeProject, tmp_path: Path
+    ) -> None:
+        """Then the folder's name has to do."""
+        shop = project("folder")
+        shop.write("dashboard-state.json", b'{"project": {"na')
+        collector = shop.collector(Wanted((glob_of(tmp_path),)))
+        shop.page(collector)
+        shop.advance(61)
+
+        assert events(shop.page(collector)) == {'{project="folder"}': 1}
+
+
+class TestSearch:
+    """What the search for projects tells of itself."""
+
+    def test_projects_beyond_the_limit_are_told(
+        self, project: MakeProject, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """How many are left out is a number, and said once."""
+        for number in range(MAX_PROJECTS + 10):
+            (tmp_path / "many" / f"p{number}").mkdir(parents=True)
+        shop = project("shop")
+        collector = shop.collector(Wanted((str(tmp_path / "many" / "*"),)))
+        page = shop.page(collector)
+        shop.advance(11)
+        shop.page(collector)
+
+        assert page.value("tallyship_exporter_projects") == MAX_PROJECTS
+        assert page.value("tallyship_exporter_projects_left_out") == 10
+        assert len([record for record in caplog.records if "left out" in record.getMessage()]) == 1
+
+    def test_a_registry_that_is_not_there_yet_is_down(self, project: MakeProject, tmp_path: Path) -> None:
+        """It is waited for, counted once, and its projects come with it."""
+        shop = project("shop")
+        collector = shop.collector(Wanted((), registry=str(tmp_path / "projects.json")))
+        down = shop.page(collector)
+        TestRegistry.registry(tmp_path, str(shop.root.parent))
+        shop.advance(11)
+
+        assert down.value("tallyship_exporter_source_up", source="loki-mode-search") == 0
+        assert events(shop.page(collector)) == {'{project="shop"}': 1}

@@ -355,7 +355,8 @@ class TestLimit:
         world.environ["LOKI_MAX_ITERATIONS"] = "lots"
         pages = [world.page() for _ in range(5)]
 
-        assert pages[-1].errors == {"shape": 1}
+        assert pages[-1].errors == {}
+        assert pages[-1].value("loki_iteration_max") is None
         assert len([r for r in caplog.records if "lots" in json.dumps(r.__dict__, default=str)]) == 1
 
 
@@ -463,3 +464,48 @@ class TestProbe:
     def test_visibility_of_pids_is_an_answer(self) -> None:
         """Whether we see the host's pids is a plain yes or no, wherever the test runs."""
         assert pids_are_visible() in {True, False}
+
+    def test_a_session_among_very_many_is_found(self, world: World) -> None:
+        """Hundreds of finished sessions do not hide the one that lives."""
+        for number in range(400):
+            world.write(f"sessions/s{number:03}/loki.pid", "7\n", age_s=900)
+        world.write("sessions/s399/loki.pid", "12\n", age_s=30)
+        world.live[12] = environ_of()
+
+        assert world.page().value("loki_session_status") == 1
+
+    def test_more_sessions_than_can_be_looked_at_are_unknown(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The live one may be among those that were not looked at: absent, not stopped."""
+        monkeypatch.setattr("exporter.sources.loki_mode.files.MAX_SESSIONS", 3)
+        for number in range(5):
+            world.write(f"sessions/s{number}/loki.pid", "7\n", age_s=900)
+
+        assert world.page().value("loki_session_status") is None
+
+    def test_a_skill_session_after_a_killed_runner_is_its_own(self, world: World) -> None:
+        """The killed one's start and iteration are not those of the session in session.json."""
+        world.event("session_start", age_s=259_200)
+        world.event("iteration_start", age_s=259_190, iteration=7)
+        world.write("session.json", json.dumps({"status": "running", "startedAt": world.time(40)}))
+        page = world.page()
+
+        assert page.value("loki_session_status") == 1
+        assert page.value("loki_uptime_seconds") == 40
+        assert page.value("loki_iteration_current") is None
+
+    def test_a_state_from_the_future_is_no_proof_of_life(self, world: World) -> None:
+        """A timestamp of the year 2099 does not make a session run for ever; the file's own time counts."""
+        world.state(timestamp="2099-01-01T00:00:00Z", mode="autonomous")
+        world.advance(60)
+
+        assert world.page().value("loki_session_status") == 0
+
+    def test_a_torn_state_after_a_session_end_is_a_stopped_session(self, world: World) -> None:
+        """The last write of a monitor may be torn for good; the end of the session is in the events."""
+        world.event("session_start", age_s=100)
+        world.event("session_end", age_s=10)
+        world.write("dashboard-state.json", '{"tasks": ,')
+
+        assert world.page().value("loki_session_status") == 0

@@ -236,3 +236,34 @@ class TestAgents:
 def test_pid_is_a_decimal_number(text: bytes, pid: int) -> None:
     """A pid file holds one number; nonsensical ones are left to the verdict."""
     assert parse_pid(text) == pid
+
+
+class TestTheStatesCopy:
+    """What stands in for `agents.json` at the first reading, when there is nothing to remember."""
+
+    @pytest.mark.parametrize("content", ["", "[]", '[{"tool_id": "a", "sta'])
+    def test_an_empty_or_torn_list_of_a_live_session_is_taken_from_the_state(
+        self, world: World, content: str
+    ) -> None:
+        """The file flips between the list and nothing; the state's copy is seconds old."""
+        world.runner()
+        world.state(agents=[{"tool_id": "a", "status": "active"}, {"tool_id": "b", "status": "completed"}])
+        world.write("state/agents.json", content)
+        page = world.page()
+
+        assert (page.value("loki_agents_active"), page.value("loki_agents_total")) == (1, 2)
+
+    def test_an_empty_list_with_an_empty_copy_is_no_agents(self, world: World) -> None:
+        """Both agree: nobody is there."""
+        world.runner()
+        world.state(agents=[])
+        world.write("state/agents.json", "[]")
+
+        assert world.page().value("loki_agents_total") == 0
+
+    def test_a_stopped_session_has_its_own_list(self, world: World) -> None:
+        """The copy of a state that nobody writes any more stands in for nothing."""
+        world.state(age_s=900, agents=[{"tool_id": "a", "status": "active"}])
+        world.write("state/agents.json", "[]")
+
+        assert world.page().value("loki_agents_total") == 0

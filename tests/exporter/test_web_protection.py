@@ -238,7 +238,7 @@ def test_new_users_are_taken_over(world: World, caplog: pytest.LogCaptureFixture
 
     assert set(world.file.current.credentials.users) == {b"bob"}
     assert (world.file.loaded_s, world.renewals) == (1001.0, 0)
-    assert [record.message for record in caplog.records] == ["web configuration reloaded"]
+    assert [record.event for record in caplog.records] == ["web configuration reloaded"]
 
 
 def test_a_renewed_certificate_is_taken_over(world: World) -> None:
@@ -343,7 +343,7 @@ def test_a_broken_file_is_told_once(world: World, caplog: pytest.LogCaptureFixtu
         world.look()
         world.look()
     assert len(caplog.records) == 2
-    assert {record.message for record in caplog.records} == {"web configuration not reloaded"}
+    assert {record.event for record in caplog.records} == {"web configuration not reloaded"}
 
     world.now_s += 400
     world.write("nonsense")

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import glob
 import os
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exporter.jsonvalue import TornJsonError, as_mapping, as_text, parse_json
+from exporter.document import ShapeError
+from exporter.jsonvalue import as_mapping, as_text, parse_json
 from shared.models import label_value
 
 MAX_PROJECTS = 200
-REGISTRY_LIMIT_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the operator asked for: directories or globs, the registry file, names by directory."""
+    """What the operator asked for: directories or globs, the registry file, names by directory.
+
+    `is_labelled`: even one plain directory gets the label `project`.
+    """
 
     patterns: Sequence[str]
     registry: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
+    is_labelled: bool = False
 
     @property
     def is_single(self) -> bool:
@@ -31,7 +34,13 @@ class Wanted:
         Decided by what was asked for, not by what is there: a second match of a glob must not change the
         labels of the first.
         """
-        return self.registry is None and len(self.patterns) == 1 and not is_pattern(self.patterns[0])
+        is_one = len(self.patterns) == 1 and not is_pattern(self.patterns[0])
+        return is_one and self.registry is None and not self.is_labelled
+
+    @property
+    def is_search(self) -> bool:
+        """Whether projects must be looked for, rather than being named one by one."""
+        return self.registry is not None or any(map(is_pattern, self.patterns))
 
 
 def is_pattern(path: str) -> bool:
@@ -39,8 +48,19 @@ def is_pattern(path: str) -> bool:
     return glob.has_magic(path) and not _is_dir(os.path.expanduser(path))  # noqa: PTH111 (see _is_dir)
 
 
-def find(wanted: Wanted) -> list[str]:
-    """Return the directories to read, at most `MAX_PROJECTS`; plain ones also while they do not exist."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The directories to read, at most `MAX_PROJECTS`, and how many there are beyond that."""
+
+    directories: Sequence[str]
+    left_out: int
+
+
+def find(wanted: Wanted, registered: Sequence[str]) -> Found:
+    """Return the directories to read; plain ones also while they do not exist.
+
+    `registered` are the project paths that the registry holds.
+    """
     found: dict[str, None] = {}
     for wish in wanted.patterns:
         path = os.path.expanduser(wish)  # noqa: PTH111 (see _is_dir)
@@ -48,10 +68,13 @@ def find(wanted: Wanted) -> list[str]:
             found.update(dict.fromkeys(sorted(filter(_is_dir, glob.iglob(path, recursive=True)))))  # noqa: PTH207
         else:
             found[str(Path(path))] = None
-    if wanted.registry is not None:
-        found.update(dict.fromkeys(_registered(os.path.expanduser(wanted.registry))))  # noqa: PTH111
+    in_registry = (str(Path(path) / ".loki") for path in registered)
+    found.update(dict.fromkeys(sorted(filter(_is_dir, in_registry))))
+    # The same place under two names is one project, under the name that came first.
     by_place = {os.path.realpath(directory): directory for directory in reversed(found)}
-    return [directory for directory in found if directory in by_place.values()][:MAX_PROJECTS]
+    first = set(by_place.values())
+    directories = [directory for directory in found if directory in first]
+    return Found(directories[:MAX_PROJECTS], max(0, len(directories) - MAX_PROJECTS))
 
 
 def _is_dir(path: str) -> bool:
@@ -62,28 +85,16 @@ def _is_dir(path: str) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
-def _registered(registry: str) -> list[str]:
-    """Return the `.loki` directories of the registered projects that have one.
+def parse_registry(text: bytes) -> Sequence[str]:
+    """Return the paths of the registered projects; raises `TornJsonError`, or `ShapeError` for no object.
 
     `~/.loki/dashboard/projects.json`: `{version, projects: {id: {path, name, ...}}}`.
     """
-    try:
-        whole = as_mapping(parse_json(_read_regular(registry)))
-    except (OSError, TornJsonError):
-        return []
+    whole = parse_json(text)
+    if not isinstance(whole, dict):
+        raise ShapeError("no object")
     paths = (as_text(as_mapping(entry).get("path")) for entry in as_mapping(whole.get("projects")).values())
-    return sorted(directory for path in paths if path and _is_dir(directory := str(Path(path) / ".loki")))
-
-
-def _read_regular(path: str) -> bytes:
-    """Return the bytes of a regular file, none of anything else; raises `OSError`.
-
-    `O_NONBLOCK`: opening a FIFO must not wait for its writer.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb") as file:  # noqa: PTH123 (a descriptor)
-        is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
-        return file.read(REGISTRY_LIMIT_BYTES) if is_regular else b""
+    return [path for path in paths if path is not None]
 
 
 class Names:
@@ -95,6 +106,10 @@ class Names:
             for path, name in configured.items()
         }
         self._given: dict[str, str] = {}
+
+    def is_configured(self, directory: str) -> bool:
+        """Whether the operator named this directory."""
+        return directory in self._configured
 
     def name(self, directory: str, stated: str | None) -> str:
         """Return the directory's name: configured, else stated by its state file, else its folder's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -58,10 +59,11 @@ def count_agents(agents: list[Any]) -> AgentCounts:
 
 def parse_pid(text: bytes) -> int:
     """Return the pid in a pid file, also a nonsensical one <= 0; raises `TornJsonError` for anything else."""
-    try:
-        return int(text.strip(b"\0 \t\r\n"))
-    except ValueError:
-        raise TornJsonError("no pid in it") from None
+    digits = text.strip(b"\0 \t\r\n")
+    if not _PID.fullmatch(digits):
+        raise TornJsonError("no pid in it")
+    return int(digits)
 
 
+_PID = re.compile(rb"-?[0-9]{1,20}")
 _ENTRIES = msgspec.json.Decoder(list[msgspec.Raw])

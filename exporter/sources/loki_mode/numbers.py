@@ -53,7 +53,7 @@ def evidence(facts: Facts, now_s: float, *, pids_visible: bool, state_max_age_s:
         if state is None
         else StateFile(
             state.mode,
-            state.timestamp_s if state.timestamp_s is not None else facts.state.mtime_s,
+            _written_s(state.timestamp_s, facts.state.mtime_s, now_s + state_max_age_s),
             state.iteration,
             state.started_s,
         ),
@@ -68,6 +68,11 @@ def evidence(facts: Facts, now_s: float, *, pids_visible: bool, state_max_age_s:
     )
 
 
+def _written_s(stated_s: float | None, mtime_s: float | None, limit_s: float) -> float | None:
+    """Return when the state was written: as it states itself, unless that lies in the future."""
+    return stated_s if stated_s is not None and stated_s <= limit_s else mtime_s
+
+
 def max_iterations(environments: Iterable[Mapping[str, str] | None]) -> int | str:
     """Return the limit from the first environment that sets it, else 1000.
 
@@ -80,12 +85,10 @@ def max_iterations(environments: Iterable[Mapping[str, str] | None]) -> int | st
     return DEFAULT_MAX_ITERATIONS
 
 
-def listed_agents(facts: Facts) -> AgentCounts | None:
-    """Return the agents by their own file, else by the state's copy, else unknown."""
-    if facts.agents.value is not None:
-        return facts.agents.value
+def agents_of_state(facts: Facts) -> AgentCounts | None:
+    """Return the agents by the state's copy of their file, which is some seconds old."""
     state = facts.state.value
-    if facts.agents.exists or state is None:
+    if state is None:
         return None
     if state.agent_counts is not None:
         return state.agent_counts

@@ -11,10 +11,10 @@ from exporter.pricing import PriceTable, built_in_prices
 from exporter.process import PidProbe, pids_are_visible, probe_pid
 from exporter.source import Family, Labels, Row, SourceReading
 from exporter.sources.loki_mode import families
-from exporter.sources.loki_mode.cost import Costs, add_up
+from exporter.sources.loki_mode.cost import UNKNOWN_COSTS, Costs, add_up
 from exporter.sources.loki_mode.files import Facts, ProjectFiles
 from exporter.sources.loki_mode.lists import AgentCounts
-from exporter.sources.loki_mode.numbers import Derived, evidence, listed_agents, max_iterations, rows
+from exporter.sources.loki_mode.numbers import Derived, agents_of_state, evidence, max_iterations, rows
 from exporter.sources.loki_mode.session import Session, Status, judge
 from exporter.tree import Reason, Refused
 
@@ -25,7 +25,8 @@ class Settings:
 
     `environ` stands in where a runner's own environment may not be read. `prices` override the project's
     `pricing.json`, which overrides the built-in table. `pids_visible` False: the freshness of the state
-    decides instead of pids (a container that does not see the host's).
+    decides instead of pids (a container that does not see the host's). `name_patience_s`: how long a torn
+    state is waited for, because it may state the project's name.
     """
 
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -34,13 +35,14 @@ class Settings:
     prices: PriceTable = field(default_factory=dict)
     state_max_age_s: float = 30.0
     keep_s: float = 60.0
+    name_patience_s: float = 60.0
 
 
 class LokiModeProject:
     """The `.loki/` directory at `root`.
 
     `name_it` answers the labels that tell it from others (none for a single one) from the name that its state
-    file states, if any; it is asked once, at the first reading.
+    file states, if any; it is asked once, at the latest at the first reading.
     """
 
     name = "loki-mode"
@@ -50,10 +52,13 @@ class LokiModeProject:
         self.root = root
         self._name_it = name_it
         self._labels: Labels | None = None
+        self._first_asked_s = inf
+        self._early_problems: list[Refused] = []
         self._settings = settings
         self._files = ProjectFiles(root, pid_probe=settings.pid_probe, keep_s=settings.keep_s)
         self._agents = _AgentMemory(settings.keep_s)
         self._costs: tuple[PriceTable, Costs] | None = None
+        self._costs_at_s = -inf
         self._bad_limit: str | None = None
         self._down: Reason | None = None
 
@@ -62,13 +67,34 @@ class LokiModeProject:
         """The labels of every row; none before the first reading."""
         return self._labels or {}
 
+    def settle_labels_unstated(self) -> None:
+        """Settle the labels where the state file has no say in them."""
+        self._labels = self._name_it(None)
+
+    def settle_labels(self, now_s: float, patience_s: float) -> bool:
+        """Settle what the project is called, once; False: ask again, its state file is torn just now.
+
+        A torn state may hold the name, and labels never change: so it is waited for, `patience_s` at most.
+        """
+        if self._labels is None:
+            state = self._files.read_state(now_s)
+            if state.problem is not None:
+                self._early_problems.append(state.problem)
+            self._first_asked_s = min(self._first_asked_s, now_s)
+            if state.standing is Standing.BROKEN and now_s - self._first_asked_s < patience_s:
+                return False
+            self._labels = self._name_it(state.value.project if state.value is not None else None)
+        return True
+
     def read(self, now_s: float) -> SourceReading:
         """Return the project's numbers; down only when the directory itself cannot be read."""
         facts = self._files.read(now_s)
         if self._labels is None:
             state = None if isinstance(facts, Refused) else facts.state.value
             self._labels = self._name_it(state.project if state is not None else None)
+        early_problems, self._early_problems = self._early_problems, []
         if isinstance(facts, Refused):
+            self._files.events.close()  # the position is kept, and with it the counters
             is_new, self._down = facts.reason is not self._down, facts.reason
             return SourceReading(is_up=False, down_reason=facts.detail, problems=(facts,) if is_new else ())
         self._down = None
@@ -81,13 +107,14 @@ class LokiModeProject:
                 state_max_age_s=settings.state_max_age_s,
             )
         )
-        costs = self._add_up(facts)
-        limit, problems = self._limit(session)
+        costs = self._add_up(facts, now_s)
+        limit, warnings = self._limit(session)
         derived = Derived(session, costs, self._agents.counts(facts, session, now_s), limit)
         return SourceReading(
             rows=self._labelled(rows(facts, derived)),
             mtimes_s=facts.mtimes_s,
-            problems=(*facts.problems, *problems),
+            problems=(*early_problems, *facts.problems),
+            warnings=warnings,
             lines_rejected=self._files.events.lines_rejected,
             records_unpriced=costs.unpriced,
             records_unmeasured=costs.unmeasured,
@@ -108,8 +135,15 @@ class LokiModeProject:
             return tuple(found)
         return tuple(replace(row, labels={**labels, **row.labels}) for row in found)
 
-    def _add_up(self, facts: Facts) -> Costs:
-        """Add the records up again only when a record or a price changed."""
+    def _add_up(self, facts: Facts, now_s: float) -> Costs:
+        """Add the records up again only when a record or a price changed.
+
+        Until all records were read, the last complete sum stands for `keep_s` seconds, and is then unknown.
+        """
+        if not (facts.records.is_complete and facts.results.is_complete):
+            is_young = self._costs is not None and now_s - self._costs_at_s <= self._settings.keep_s
+            return self._costs[1] if self._costs is not None and is_young else UNKNOWN_COSTS
+        self._costs_at_s = now_s
         own = facts.prices.value or {}
         if self._costs is not None and not (facts.records.is_changed or facts.results.is_changed):
             known_for, costs = self._costs
@@ -120,7 +154,7 @@ class LokiModeProject:
         self._costs = (own, costs)
         return costs
 
-    def _limit(self, session: Session) -> tuple[int | None, tuple[Refused, ...]]:
+    def _limit(self, session: Session) -> tuple[int | None, tuple[str, ...]]:
         """Return LOKI_MAX_ITERATIONS, the runner's own before ours; one warning for each bad value."""
         process = session.live.process if session.live is not None else None
         limit = max_iterations((process.environ() if process is not None else None, self._settings.environ))
@@ -130,8 +164,8 @@ class LokiModeProject:
         if limit == self._bad_limit:
             return None, ()
         self._bad_limit = limit
-        shown = limit[:40]
-        return None, (Refused(Reason.SHAPE, f"LOKI_MAX_ITERATIONS is {shown!r}, no whole number >= 1"),)
+        warning = f"LOKI_MAX_ITERATIONS is {limit[:40]!r}, no whole number >= 1; loki_iteration_max is absent"
+        return None, (warning,)
 
 
 @dataclass(slots=True)
@@ -146,11 +180,14 @@ class _AgentMemory:
     seen_s: float = -inf
 
     def counts(self, facts: Facts, session: Session, now_s: float) -> AgentCounts | None:
-        listed = listed_agents(facts)
-        is_held = facts.agents.standing is Standing.HELD
-        if listed is not None and listed[1] > 0 and not is_held:
+        """Return the agents by their own file; while that is empty or torn, by what stands in for it."""
+        listed = facts.agents.value if facts.agents.standing is Standing.GOOD else None
+        if listed is not None and listed[1] > 0:
             self.last, self.seen_s = listed, now_s
             return listed
-        if session.status in {Status.RUNNING, Status.PAUSED} and now_s - self.seen_s <= self.keep_s:
+        if session.status not in {Status.RUNNING, Status.PAUSED}:
+            return agents_of_state(facts) if not facts.agents.exists else listed
+        if now_s - self.seen_s <= self.keep_s:
             return self.last
-        return None if is_held else listed
+        copied = agents_of_state(facts)
+        return copied if copied is not None and (listed is None or copied[1] > 0) else listed

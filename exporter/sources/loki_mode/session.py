@@ -108,12 +108,10 @@ def judge(evidence: Evidence) -> Session:
     """Return the verdict on a project's session."""
     live = _live_pid_file(evidence)
     status = _status(evidence, live)
-    since_s = live.written_s if live is not None else None
+    since_s = live.written_s if live is not None else _skill_session_since_s(evidence)
     if since_s is not None and since_s > evidence.now_s:
-        since_s = None  # a pid file from the future was copied or touched; its time tells nothing
-    return Session(
-        status, _iteration(evidence, live, since_s), _uptime_s(evidence, status, live, since_s), live
-    )
+        since_s = None  # a file from the future was copied or touched; its time tells nothing
+    return Session(status, _iteration(evidence, live, since_s), _uptime_s(evidence, status, since_s), live)
 
 
 def is_alive(written_s: float | None, process: Process | None) -> bool:
@@ -157,7 +155,8 @@ def _status_of_live(evidence: Evidence, live: PidFile) -> Status:
 def _status_without_pid(evidence: Evidence) -> Status | None:
     state, session = evidence.state, evidence.session
     if state is None and evidence.state_is_torn:
-        return None
+        has_ended = evidence.marks is not None and evidence.marks.ended
+        return Status.STOPPED if has_ended else None
     if state is not None and (_is_fresh(evidence, state) or not _is_newer(session, state)):
         return _status_by_state(evidence, state)
     if session is None:
@@ -167,6 +166,20 @@ def _status_without_pid(evidence: Evidence) -> Status | None:
     if session.pid_is_dead:
         return Status.STOPPED
     return _with_pause(_word(session.status), evidence)
+
+
+def _skill_session_since_s(evidence: Evidence) -> float | None:
+    """Return when the session of `session.json` began, where that file is the one that decides.
+
+    The events may end with an earlier session that was killed; its marks do not belong to this one.
+    """
+    state, session = evidence.state, evidence.session
+    is_decided_by_pid = bool(evidence.pid_files) and evidence.pids_visible
+    if session is None or is_decided_by_pid or (state is None and evidence.state_is_torn):
+        return None
+    if state is not None and (_is_fresh(evidence, state) or not _is_newer(session, state)):
+        return None
+    return session.started_s
 
 
 def _status_by_state(evidence: Evidence, state: StateFile) -> Status | None:
@@ -224,26 +237,22 @@ def _iteration(evidence: Evidence, live: PidFile | None, since_s: float | None) 
     return max(known, default=None)
 
 
-def _uptime_s(
-    evidence: Evidence, status: Status | None, live: PidFile | None, since_s: float | None
-) -> float | None:
+def _uptime_s(evidence: Evidence, status: Status | None, since_s: float | None) -> float | None:
     if status is None:
         return None
     if status is Status.STOPPED:
         return 0.0
     if evidence.marks is None:
         return None
-    began_s = _began_s(evidence, evidence.marks, live, since_s)
+    began_s = _began_s(evidence, evidence.marks, since_s)
     return None if began_s is None else round(max(0.0, evidence.now_s - began_s), 3)
 
 
-def _began_s(
-    evidence: Evidence, marks: SessionMarks, live: PidFile | None, since_s: float | None
-) -> float | None:
+def _began_s(evidence: Evidence, marks: SessionMarks, since_s: float | None) -> float | None:
     """Return when this session began: its `session_start`, else its pid file, else `startedAt`."""
     if marks.started_s is not None and _is_since(marks.started_s, since_s) and not marks.ended:
         return marks.started_s
-    if live is not None and since_s is not None:
+    if since_s is not None:
         return since_s
     candidates = [
         evidence.session.started_s if evidence.session is not None else None,
