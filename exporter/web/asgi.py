@@ -202,14 +202,20 @@ class App:
             _header(headers, b"accept"), _header(headers, b"accept-encoding"), query.get("name[]", [])
         )
         make = partial(render, self._registry, want, self._encoded)  # in one thread, one page after the other
-        page = await self._pages.run(want, make, self._limits.service_s)
+        page = await self._pages.run(
+            # Whoever asks for many different selections must not keep others from the whole page.
+            want,
+            make,
+            self._limits.service_s,
+            is_bounded=not want.names,
+        )
         extra = [("vary", "Accept, Accept-Encoding")]
         if want.gzip:
             extra.append(("content-encoding", "gzip"))
         return Answer(200, page, want.content_type, tuple(extra))
 
     async def _answer_landing(self, _scope: Scope) -> Answer:
-        page = await self._pages.run("landing", self._landing, self._limits.service_s)
+        page = await self._pages.run("landing", self._landing, self._limits.service_s, is_bounded=True)
         policy = (
             ("content-security-policy", landing_page.CONTENT_SECURITY_POLICY),
             ("referrer-policy", "no-referrer"),

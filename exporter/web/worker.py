@@ -31,16 +31,19 @@ class Worker:
         self._jobs: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    async def run(self, key: Hashable, call: Callable[[], T], timeout_s: float) -> T:
+    async def run(
+        self, key: Hashable, call: Callable[[], T], timeout_s: float, *, is_bounded: bool = False
+    ) -> T:
         """Return what `call` returns; whoever comes with an equal key meanwhile waits for the same result.
 
         So a hundred scrapers at once cost one rendering, and a call that hangs piles nothing up. Raises what
         `call` raises, `Busy` beyond `max_waiting` different keys, and `TimeoutError` after `timeout_s`: the
-        call goes on, and others may still wait for it.
+        call goes on, and others may still wait for it. `is_bounded`: there are only a few keys of this kind,
+        so it is always admitted.
         """
         task = self._waiting.get(key)
         if task is None:
-            if len(self._waiting) >= self._max_waiting:
+            if len(self._waiting) >= self._max_waiting and not is_bounded:
                 raise Busy
             task = asyncio.get_running_loop().create_task(self._hand_in(call))
             self._waiting[key] = task

@@ -158,23 +158,25 @@ def test_scrapes_that_overlap_share_one_collection(make_app: Callable[..., App],
 def test_different_pages_are_bounded_while_a_collection_hangs(
     make_app: Callable[..., App], source: Source
 ) -> None:
-    """Beyond the bound the answer is 503 with a hint to come again, at once; health still answers."""
+    """One selection too many is answered 503 at once; health and the whole page are not kept from anybody."""
     app = make_app()
     source.gate.clear()
 
-    async def overload() -> tuple[Got, Got, list[Got]]:
+    async def overload() -> tuple[Got, Got, Got, list[Got]]:
         held = [
             asyncio.ensure_future(request(app, "/metrics", query=f"name[]={n}"))
             for n in range(MAX_PAGES_IN_THE_MAKING)
         ]
         await asyncio.to_thread(source.collecting.wait, 10)
-        refused = await request(app, "/metrics")
+        refused = await request(app, "/metrics", query="name[]=one_more")
         health = await request(app, "/health")
+        whole = asyncio.ensure_future(request(app, "/metrics"))
         source.gate.set()
-        return refused, health, await asyncio.gather(*held)
+        return refused, health, await whole, await asyncio.gather(*held)
 
-    refused, health, held = asyncio.run(overload())
+    refused, health, whole, held = asyncio.run(overload())
 
+    assert whole.status == 200
     assert (refused.status, refused.headers["retry-after"]) == (503, "1")
     assert health.status == 200
     assert {got.status for got in held} == {200}
