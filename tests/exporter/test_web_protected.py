@@ -36,6 +36,8 @@ TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n"
 RIGHT = "Basic " + base64.b64encode(b"alice:right").decode()
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: " + RIGHT.encode() + b"\r\n\r\n"
 COST = 10
+SLOWDOWN_LIMIT = 2.0
+ROUNDS = 3
 
 
 def users(cost: int = 4) -> str:
@@ -201,32 +203,46 @@ print(sum(counts.values()), sum(n for status, n in counts.items() if status not 
 """
 
 
-def test_a_thousand_wrong_passwords_do_not_slow_a_right_one(run: Callable[..., Program]) -> None:
-    """A hundred a second, each another, at a real cost: the median of right scrapes at most doubles."""
-    program = run(TLS + users(COST))
+def median_s(client: http.client.HTTPSConnection, is_over: Callable[[int], bool]) -> float:
+    """Scrape as alice until it is over; return the median time."""
+    took_s: list[float] = []
+    pause = threading.Event()
+    while not is_over(len(took_s)):
+        began_s = time.monotonic()
+        assert ask(client)[0] == 200
+        took_s.append(time.monotonic() - began_s)
+        pause.wait(0.05)
+    return statistics.median(took_s)
+
+
+def slowdown(program: Program) -> float:
+    """Return how many times longer a right scrape takes under a hundred wrong passwords a second."""
     client = program.dial()
     ask(client)
-
-    def median_s(is_over: Callable[[int], bool]) -> float:
-        took_s: list[float] = []
-        pause = threading.Event()
-        while not is_over(len(took_s)):
-            began_s = time.monotonic()
-            assert ask(client)[0] == 200
-            took_s.append(time.monotonic() - began_s)
-            pause.wait(0.05)
-        return statistics.median(took_s)
-
-    alone_s = median_s(lambda count: count >= 60)
+    alone_s = median_s(client, lambda count: count >= 60)
     attack = [sys.executable, "-c", ATTACK, str(program.port), str(program.folder / "ca.crt"), "10", "1000"]
     with subprocess.Popen(attack, stdout=subprocess.PIPE, text=True) as flood:
         assert flood.stdout is not None
         assert flood.stdout.readline() == "begun\n"
-        under_s = median_s(lambda count: count >= 60 and flood.poll() is not None)
+        under_s = median_s(client, lambda count: count >= 60 and flood.poll() is not None)
         sent, wrongly_answered = flood.stdout.read().split()
-
     assert (int(sent), int(wrongly_answered)) == (1000, 0)
-    assert under_s <= 2 * alone_s + 0.001, (alone_s, under_s)
+    return under_s / alone_s
+
+
+@pytest.mark.timeout(300)
+def test_a_thousand_wrong_passwords_do_not_slow_a_right_one(run: Callable[..., Program]) -> None:
+    """Each another, in ten seconds, at a real cost: the median of right scrapes at most doubles.
+
+    Where other programs want the cores too, one of three rounds has to be quiet enough to show it. Computed
+    on the event loop, such passwords would slow a scrape a hundred times in every round.
+    """
+    program = run(TLS + users(COST))
+    seen: list[float] = []
+    while not seen or (seen[-1] > SLOWDOWN_LIMIT and len(seen) < ROUNDS):
+        seen.append(slowdown(program))
+
+    assert seen[-1] <= SLOWDOWN_LIMIT, seen
 
 
 # Changes
