@@ -1,4 +1,4 @@
-"""Run with tests/deploy/tools: prints what of a dashboard (stdin, JSON) Grafana's own types do not know.
+"""Run with tests/deploy/tools: prints what of a `Dashboard` or alert `Rule` (stdin) Grafana does not know.
 
 The types are generated from Grafana's schema of dashboards, panels and Prometheus queries. Reading is
 lenient, so what counts is that nothing is lost or changed on the way through them.
@@ -13,7 +13,10 @@ from typing import Any
 
 from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.alerting import Rule
 from grafana_foundation_sdk.models.dashboard import Dashboard
+
+TYPES: dict[str, Any] = {"Dashboard": Dashboard, "Rule": Rule}
 
 
 def lost(before: Any, after: Any, path: str = "") -> Iterator[str]:
@@ -33,5 +36,5 @@ def lost(before: Any, after: Any, path: str = "") -> Iterator[str]:
 
 plugins.register_default_plugins()
 given = json.load(sys.stdin)
-known = json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(given)))
+known = json.loads(JSONEncoder(sort_keys=True).encode(TYPES[sys.argv[1]].from_json(given)))
 print("\n".join(lost(given, known)))  # noqa: T201 (that is its answer)

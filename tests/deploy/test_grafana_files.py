@@ -31,17 +31,17 @@ DOCUMENTED = {
 }
 """Kind and query. The sum makes one pie of several projects; `graph` is `timeseries` since Grafana 8."""
 
-Schema = Callable[[dict[str, Any]], list[str]]
+Schema = Callable[..., list[str]]
 
 
 @pytest.fixture(name="schema", scope="module")
 def _schema(tools_python: str) -> Schema:
-    """Give a function that returns what of a dashboard Grafana's types do not know."""
+    """Give a function that returns what of a dashboard or a rule Grafana's types do not know."""
 
-    def unknown(dashboard: dict[str, Any]) -> list[str]:
+    def unknown(given: dict[str, Any], kind: str = "Dashboard") -> list[str]:
         done = subprocess.run(
-            [tools_python, Path(__file__).parent / "grafana_schema.py"],
-            input=json.dumps(dashboard),
+            [tools_python, Path(__file__).parent / "grafana_schema.py", kind],
+            input=json.dumps(given),
             capture_output=True,
             text=True,
             check=True,
@@ -200,6 +200,15 @@ def test_the_provisioned_alert_is_the_documented_condition() -> None:
     assert reduced["reducer"] == "last"
     assert query["relativeTimeRange"] == {"from": 300, "to": 0}
     assert query["model"]["expr"] == "loki_cost_usd"
+
+
+def test_the_provisioned_alert_is_made_of_what_grafanas_schema_knows(schema: Schema) -> None:
+    """Every property of the rule is one of Grafana's own, and a misspelt one is noticed."""
+    (group,) = yaml.safe_load((FOLDER / "provisioning/alerting/loki-mode.yml").read_text("utf-8"))["groups"]
+    (rule,) = group["rules"]
+
+    assert schema(rule, "Rule") == []
+    assert schema({**rule, "noDataStat": "OK"}, "Rule") == ["/noDataStat"]
 
 
 def test_the_provisioned_alert_points_at_the_data_source_and_the_panel_that_are_there() -> None:
