@@ -139,6 +139,15 @@ def test_what_is_not_supported_is_refused_by_name(text: str, name: str) -> None:
     assert name in problems(text)[0]
 
 
+def test_the_example_of_the_readme_is_accepted() -> None:
+    """As it stands, with every kind of section but the headers."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    found = config(readme.partition("```yaml\n")[2].partition("```")[0])
+
+    assert found.tls is not None
+    assert (len(found.users), len(found.tokens)) == (1, 1)
+
+
 def test_all_problems_are_told_at_once() -> None:
     """Nobody mends a file line by line."""
     assert len(problems("tls_server_config: {}\n")) == 2

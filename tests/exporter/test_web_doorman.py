@@ -235,6 +235,18 @@ def test_an_unknown_user_costs_what_a_known_one_costs() -> None:
     run(scenario)
 
 
+def test_an_unknown_user_stays_out_whatever_is_computed() -> None:
+    """A decoy fits no password; should one ever, nobody is let in by it, now or later."""
+
+    async def scenario(door: Door) -> None:
+        door.doorman._check = lambda _password, _against: True
+        for _ in range(2):
+            assert await door.judge(basic("mallory", "guess")) is Verdict.REFUSED
+        assert door.doorman._right == {}
+
+    run(scenario)
+
+
 def test_an_unknown_user_always_gets_the_same_cost() -> None:
     """Where costs differ, the name alone decides which, and both occur."""
 
