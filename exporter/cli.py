@@ -206,10 +206,11 @@ def doctor(*, wants_remote: bool, **flags: Any) -> None:
     from exporter.doctor.checks import examine  # noqa: PLC0415
     from exporter.doctor.gather import gather  # noqa: PLC0415
     from exporter.doctor.report import is_well, report  # noqa: PLC0415
+    from exporter.logs import set_up_logging  # noqa: PLC0415
 
     with_ = _access_or_exit({name: flags.pop(name) for name in _ACCESS_NAMES})
     config = _config_or_exit(flags)
-    logging.disable()  # what was not read is said below, in other words
+    set_up_logging(config.log_format, logging.ERROR)  # what was not read is said below, in other words
     findings = examine(gather(config, os.environ, with_, wants_remote=wants_remote, now_s=time.time()))
     for line in report(findings):
         click.echo(line)
