@@ -155,10 +155,10 @@ def load(
     return Loaded(Positions(), "", warnings)
 
 
-def save(directory: pathlib.Path, data: bytes) -> None:
+def save(directory: pathlib.Path, data: bytes, sync: Callable[[int], None] = os.fsync) -> None:
     """Write both generations durably; raises `OSError`, and then at least one old generation is still whole."""
     for name in reversed(GENERATIONS):
-        _replace(directory / name, data)
+        _replace(directory / name, data, sync)
 
 
 def as_json(value: object) -> str:
@@ -166,20 +166,20 @@ def as_json(value: object) -> str:
     return msgspec.json.format(_ENCODER.encode(value), indent=2).decode()
 
 
-def _replace(path: pathlib.Path, data: bytes) -> None:
+def _replace(path: pathlib.Path, data: bytes, sync: Callable[[int], None]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
-        os.fsync(fd)
+        sync(fd)
     finally:
         os.close(fd)
     temporary.rename(path)
     directory_fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(directory_fd)
+        sync(directory_fd)
     finally:
         os.close(directory_fd)
 

@@ -107,7 +107,7 @@ class Reader:
                 return self._peek_ns(tracked, min(wanted))
         if tracked.head_ns is None:
             was_open = tracked.fd >= 0
-            if not self._files.ensure_open(tracked):
+            if not self._files.ensure_open(tracked, self._clock.monotonic(), self._saves.next):
                 return 0
             tracked.head_ns = self._peek_ns(tracked, offset)
             if not was_open and self._files.crowded:
@@ -128,7 +128,7 @@ class Reader:
             files.lose_floors(tracked)
             files.ready.pop(tracked.id, None)
             return False
-        if not files.ensure_open(tracked):
+        if not files.ensure_open(tracked, now_s, self._saves.next):
             if not files.crowded:
                 files.ready.pop(tracked.id, None)
             return False
@@ -136,7 +136,7 @@ class Reader:
         if status.st_size < tracked.read or (
             status.st_mtime_ns != tracked.mtime_ns and not holds(tracked.fd, tracked.fingerprint)
         ):
-            files.was_cut(tracked, now_s)
+            files.was_cut(tracked, now_s, self._saves.next)
             return False
         tracked.mtime_ns = status.st_mtime_ns
         if status.st_size > tracked.size:
@@ -159,7 +159,7 @@ class Reader:
             return False
         piece = self._piece(tracked, tracked.read, tracked.size, finished=finished)
         if piece is None:
-            files.was_cut(tracked, now_s)
+            files.was_cut(tracked, now_s, self._saves.next)
             return False
         if isinstance(piece, _TooLong):
             return self._pass_over(tracked, piece.end)

@@ -140,7 +140,7 @@ class Files:
             return min(self._rescan_at_s, min(self._quiet_at(t) for t in self._draining.values()))
         return self._rescan_at_s
 
-    def ensure_open(self, tracked: Tracked) -> bool:
+    def ensure_open(self, tracked: Tracked, now_s: float, version: int) -> bool:
         """Open a file for reading; False when it cannot be now (no descriptor left, refused, or another file)."""
         if tracked.fd >= 0:
             return True
@@ -149,6 +149,13 @@ class Files:
         if self.open_count >= self._max_open:
             self._close_idle(make_room=True)
             if self.open_count >= self._max_open:
+                self._tell(
+                    "no_descriptor_left",
+                    level="warning",
+                    path=tracked.path,
+                    open=self.open_count,
+                    consequence="it waits until another file is settled; raise max_open_files if that does not end",
+                )
                 return False
         try:
             fd = open_regular(tracked.path, tracked.root)
@@ -161,7 +168,7 @@ class Files:
             return False
         if not tracked.is_in(fd):
             os.close(fd)
-            self.was_cut(tracked)
+            self.was_cut(tracked, now_s, version)
             return False
         self._adopt(tracked, fd)
         return True
@@ -177,7 +184,7 @@ class Files:
             tracked.close()
             self.open_count -= 1
 
-    def was_cut(self, tracked: Tracked, now_s: float = 0.0) -> None:
+    def was_cut(self, tracked: Tracked, now_s: float, version: int) -> None:
         """The content that we were reading is gone from the inode; look for a copy, else count what is lost."""
         self.truncations += 1
         old_fd, tracked.fd = tracked.fd, -1
@@ -210,6 +217,17 @@ class Files:
             )
             self._lose(tracked, lost, "truncated")
         self._rescan_at_s = 0.0
+
+    def _succeed(self, tracked: Tracked, fd: int, now_s: float, version: int) -> None:
+        """A file without a path was cut and written again: what is in it now can only be read from here."""
+        covered = Covered(tracked.source, Pattern(tracked.root, ()))
+        heir = self._make(covered, tracked.path, version)
+        self.open_count -= 1
+        self._adopt(heir, fd)
+        heir.happened(Happening.LOST_PATH)
+        heir.lost_path_s = now_s
+        self._draining[heir.id] = heir
+        self.ready[heir.id] = heir
 
     def lose_floors(self, tracked: Tracked) -> None:
         """Count what must be read again and cannot be."""
@@ -383,6 +401,7 @@ class Files:
 
     def _regain(self, tracked: Tracked) -> bool:
         """A file that we did not hold has lost its path: it may have another name in its directory."""
+        self._unlist_inode(tracked)
         found = self._seek(tracked.path, tracked.fingerprint, inode=(tracked.dev, tracked.ino))
         if found is None:
             return False
