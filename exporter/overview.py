@@ -68,6 +68,8 @@ def overview(accounts: Sequence[SourceAccount], lone_title: str) -> list[SourceO
 
 def _is_about_us(account: SourceAccount) -> bool:
     """Whether a source is well and tells of nobody but the exporter, as the search for projects does."""
+    if f.SESSION_STATUS in account.source.families:
+        return False
     reading = account.reading
     return reading.is_up and all(row.family.name.startswith("tallyship_") for row in reading.rows)
 

@@ -275,19 +275,25 @@ class _Watched:
         return int(termios.tcgetattr(self.slave)[3])
 
 
+_WITH_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+"""Becomes the command in a session of its own, whose terminal sends it Ctrl-C and changes of the window."""
+
+
 @contextmanager
 def _watched(port: int, *arguments: str, **environ: str) -> Iterator[_Watched]:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 90, 0, 0))
-    command = [sys.executable, "-m", "exporter", "metrics", "--port", str(port), "--watch", *arguments]
+    command = ["-m", "exporter", "metrics", "--port", str(port), "--watch", *arguments]
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-c", _WITH_TERMINAL, *command],
         stdin=slave,
         stdout=slave,
         stderr=slave,
-        start_new_session=True,
-        # A session of its own with this terminal, so that Ctrl-C and the window's size come from it.
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 (no threads in the child)
         env={**{k: v for k, v in os.environ.items() if k not in {"COLUMNS", "LINES", "NO_COLOR"}}, **environ},
     )
     try:
