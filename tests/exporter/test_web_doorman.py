@@ -396,7 +396,10 @@ def test_no_header_whatever_raises(values: list[bytes]) -> None:
     assert isinstance(parse_authorization(values), Basic | Bearer | None)
 
 
-@given(st.text(st.characters(exclude_characters=":"), max_size=10), st.text(max_size=10))
+@given(
+    st.text(st.characters(exclude_characters=":", exclude_categories=["Cs"]), max_size=10),
+    st.text(max_size=10),
+)
 def test_user_and_password_arrive_as_they_were_sent(user: str, password: str) -> None:
     """Colons, blanks and letters of any script in the password included."""
     assert parse_authorization(basic(user, password)) == Basic(user.encode(), password.encode())
