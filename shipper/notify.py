@@ -84,8 +84,8 @@ class Pulse:
     def beat(self, status: Callable[[], str]) -> None:
         """Tell that a turn was done: first READY, then WATCHDOG; `status` is asked when it is told.
 
-        To be called after the work and not beside it: a turn that hangs, or fails each time, is not told then,
-        and systemd starts the process anew.
+        To be called after the work and not beside it: a turn that hangs, or fails each time, is not told, and
+        systemd starts the process anew.
         """
         now_s = self._monotonic()
         if self._notifier.address is None or (self._due_s is not None and now_s < self._due_s):
