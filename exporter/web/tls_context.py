@@ -55,20 +55,20 @@ def _load_own(context: ssl.SSLContext, pems: Pems) -> Iterator[str]:
 
     OpenSSL takes file names only, so it gets those of two files in memory, which never touch a disk.
     """
-    with _in_memory(pems.cert) as cert, _in_memory(pems.key) as key:
-        try:
+    try:
+        with _in_memory(pems.cert) as cert, _in_memory(pems.key) as key:
             context.load_cert_chain(cert, key, password=_no_password)
-        except _EncryptedKey:
-            yield "tls_server_config: the key is encrypted, and there is nobody here to ask for its password"
-        except ssl.SSLError as error:
-            if error.reason == "KEY_VALUES_MISMATCH":
-                yield "tls_server_config: the key does not belong to the certificate"
-            elif error.reason in {"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"}:
-                yield f"tls_server_config: the certificate is too weak ({error.reason})"
-            else:
-                yield "tls_server_config: certificate and key are not both in PEM form"
-        except OSError as error:
-            yield f"tls_server_config: certificate and key cannot be loaded: {error}"
+    except _EncryptedKey:
+        yield "tls_server_config: the key is encrypted, and there is nobody here to ask for its password"
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            yield "tls_server_config: the key does not belong to the certificate"
+        elif error.reason in {"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"}:
+            yield f"tls_server_config: the certificate is too weak ({error.reason})"
+        else:
+            yield "tls_server_config: certificate and key are not both in PEM form"
+    except OSError as error:  # no memory files, or no /proc, in a sandbox that is very tight
+        yield f"tls_server_config: certificate and key cannot be loaded: {error}"
 
 
 def _load_client_ca(context: ssl.SSLContext, wanted: ClientAuth, client_ca: bytes | None) -> Iterator[str]:

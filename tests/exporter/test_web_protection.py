@@ -190,6 +190,17 @@ def test_a_reload_that_fails_keeps_what_was(world: World, spoil: Callable[[Path]
     assert (world.file.is_good, world.file.loaded_s, world.renewals) == (False, 1000.0, 0)
 
 
+def test_a_sandbox_without_memory_files_is_a_reason(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system call filter may forbid them; that is told like any other problem."""
+
+    def forbidden(_name: str, _flags: int) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "memfd_create", forbidden)
+
+    assert "cannot be loaded: [Errno 1] Operation not permitted" in world.problems(TLS)
+
+
 def test_no_configuration_file_at_all_is_a_reason(world: World) -> None:
     """Somebody meant to be protected."""
     refused = world.file.load()
