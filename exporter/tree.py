@@ -181,9 +181,12 @@ class Tree:
 
         The result is walked with `O_NOFOLLOW` again, so a swap in between leads nowhere.
         """
-        if self._real_root is None:
-            self._real_root = os.path.realpath(self.root)
-        real = os.path.realpath(os.path.join(self.root, path))  # noqa: PTH118 (hot path, plain strings)
+        try:
+            if self._real_root is None:
+                self._real_root = os.path.realpath(self.root)
+            real = os.path.realpath(os.path.join(self.root, path))  # noqa: PTH118 (hot path, plain strings)
+        except OSError as error:  # what was a link a moment ago is none any more
+            return _refused(path, error)
         inside = real.removeprefix(self._real_root.rstrip("/") + "/")
         if inside in {real, path} or os.path.islink(real):  # noqa: PTH114 (as above)
             return Refused(Reason.SYMLINK, f"{path} is a symlink that leads out of the tree")

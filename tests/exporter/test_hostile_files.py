@@ -272,6 +272,28 @@ def test_file_that_vanishes_between_list_and_open_is_missing(
     assert after.errors == {}
 
 
+def test_link_that_becomes_a_file_while_it_is_resolved_is_one_error(
+    full: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading a link that is none any more fails; the next scrape reads what is there."""
+    before = full.page()
+    full.advance(15)
+    put(full, "metrics/budget.json").symlink_to("elsewhere")
+    full.write("metrics/elsewhere", {"budget_limit": 5})
+    with monkeypatch.context() as patch:
+
+        def fail(path: str) -> str:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+
+        patch.setattr("exporter.tree.os.path.realpath", fail)
+        during = timed_page(full)
+    after = timed_page(full)
+
+    assert_harmless(before, during, "metrics/budget.json")
+    assert during.errors == after.errors == {"io": 1}
+    assert after.value("loki_mode_budget_limit_usd") == 5
+
+
 @pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENOMEM])
 def test_failing_device_is_an_error_of_its_files(
     full: World, error: int, monkeypatch: pytest.MonkeyPatch

@@ -183,7 +183,9 @@ def test_reading_that_takes_too_long_goes_on_next_time(tmp_path: Path) -> None:
 def test_record_that_leaves_the_tree_by_a_link_is_refused(folder: Folder) -> None:
     """A link to another record is followed, one that leads out is damage."""
     (folder.path / "n-3.txt").symlink_to("n-1.txt")
-    (folder.path / "n-4.txt").symlink_to("/etc/passwd")
+    outside = folder.root.with_name(f"{folder.root.name}-outside.txt")
+    outside.write_text("4", "utf-8")
+    (folder.path / "n-4.txt").symlink_to(outside)
     reading = folder.read()
 
     assert reading.by_name == {"n-1.txt": 1, "n-2.txt": 2, "n-3.txt": 1}

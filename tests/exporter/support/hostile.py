@@ -119,12 +119,20 @@ def _directory(path: Path) -> None:
     (path / "inside").write_text("x", "utf-8")
 
 
+def _outside(path: Path) -> Path:
+    """Return a whole, good file that lies beside the project's directory."""
+    root = next(parent for parent in path.parents if parent.name == ".loki")
+    outside = root.parent / "outside.json"
+    outside.write_text("{}", "utf-8")
+    return outside
+
+
 def _link_out(path: Path) -> None:
-    path.symlink_to("/etc/passwd")
+    path.symlink_to(_outside(path))
 
 
 def _link_out_relative(path: Path) -> None:
-    path.symlink_to("../../../../../../../../../../etc/passwd")
+    path.symlink_to(os.path.relpath(_outside(path), path.parent))
 
 
 def _link_dangling(path: Path) -> None:

@@ -74,6 +74,7 @@ class World:
         """Write a file as of `age_s` seconds ago: text and bytes as they are, anything else as JSON."""
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
+        self._make_way(path)
         if isinstance(content, str):
             content = content.encode("utf-8", "surrogatepass")
         target.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
@@ -90,6 +91,7 @@ class World:
 
     def event(self, type_: str, *, age_s: float = 0.0, **data: object) -> None:
         """Append an event of `age_s` seconds ago."""
+        self._make_way("events.jsonl")
         record = {"timestamp": self.time(age_s), "type": type_, "data": data}
         with (self.root / "events.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(record) + "\n")
@@ -133,6 +135,12 @@ class World:
         """Close the collectors."""
         for collector in self._collectors:
             collector.close()
+
+    def _make_way(self, path: str) -> None:
+        """Remove what is no file: a test must not write through a link, nor wait for a FIFO's reader."""
+        target = self.root / path
+        if target.is_symlink() or (target.exists() and not target.is_file()):
+            self.remove(path)
 
     def _probe(self, pid: int) -> Process | bool:
         return self.live.get(pid, False)
