@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from typing import ClassVar
 
 import pytest
 from loki_world import World
@@ -11,9 +12,11 @@ from loki_world import World
 from exporter import phrases
 from exporter.config import Config
 from exporter.landing import landing_page, page
-from exporter.overview import Session, SourceOverview
+from exporter.overview import Session, SourceOverview, overview
+from exporter.selfmetrics import SourceAccount
 from exporter.service import lone_title
 from exporter.sources.loki_mode import Wanted
+from exporter.sources.loki_mode.families import ALL
 from exporter.sources.loki_mode.session import Status
 from exporter.web.landing import CONTENT_SECURITY_POLICY, STYLE
 
@@ -341,3 +344,29 @@ def test_money_that_is_not_nothing_is_not_shown_as_nothing(dollars: float, said:
 def test_size_is_said_in_the_unit_that_fits(bytes_: int, said: str) -> None:
     """As people write sizes."""
     assert phrases.size(bytes_) == said
+
+
+def test_source_that_is_no_project_is_not_counted_as_one() -> None:
+    """A search that failed is a card with its reason, beside "no project found"."""
+    search = _source(title="loki-mode-search", is_project=False, is_up=False, down_reason="torn")
+    read = _read(search)
+
+    assert "0 projects." in read.text
+    assert read.headings == ["No project found", "loki-mode-search"]
+    assert read.badges == ["down"]
+
+
+def test_project_of_which_nothing_is_known_is_not_left_out() -> None:
+    """A readable directory that yields no number is a project all the same; a search that is well is none."""
+
+    class Silent:
+        name = "loki-mode"
+        labels: ClassVar[dict[str, str]] = {}
+        families = ALL
+
+    class Search(Silent):
+        families = ()
+
+    seen = overview([SourceAccount(Silent()), SourceAccount(Search())], "shop")  # type: ignore[arg-type]
+
+    assert [(source.title, source.is_project, source.session) for source in seen] == [("shop", True, None)]
