@@ -302,6 +302,7 @@ def show_positions(state_dir: str | None, *, as_json: bool) -> None:
             {
                 "path": record.path,
                 "source": record.source,
+                "inode": record.ino,
                 "settled": lowest,
                 "read": record.read,
                 "size": record.size,

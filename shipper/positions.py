@@ -62,6 +62,8 @@ class FileRecord(msgspec.Struct, omit_defaults=True):
     context: str = ""
     size: int = 0
     """The largest size seen; what was never read of it is lost if the file is gone."""
+    origin: str = ""
+    """The path under which it was first seen, if that is another: labels come from it for ever."""
     answer_last: int = 0
     """The latest stamp given because of an answer."""
     behind: list[Behind] = msgspec.field(default_factory=list)

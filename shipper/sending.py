@@ -145,6 +145,7 @@ class Sender:
             queue.waits_for_save = False
             if queue.parked and now_s >= queue.not_before_s:
                 queue.parked = False
+                queue.probing = True
             if queue.in_flight is None and now_s >= max(queue.not_before_s, queue.paced_until_s):
                 self._push(queue, now_s)
             if not queue.busy and not queue.parked:
@@ -207,7 +208,13 @@ class Sender:
         """Let the lines of refused streams leave memory, as long as another stream gets on."""
         for queue in list(self.busy.values()):
             since = queue.first_failure_s
-            if since is None or queue.parked or queue.in_flight is not None or self.last_ack_s <= since:
+            if (
+                since is None
+                or queue.parked
+                or queue.probing
+                or queue.in_flight is not None
+                or self.last_ack_s <= since
+            ):
                 continue
             if queue.rounds.open or self._window.half_full:
                 self._park(queue)
@@ -278,6 +285,7 @@ class Sender:
     @staticmethod
     def _reached(queue: Queue) -> None:
         queue.rounds.succeeded()
+        queue.probing = False
         queue.first_failure_s = None
         queue.reason = ""
 
@@ -297,6 +305,7 @@ class Sender:
 
     def _again(self, queue: Queue, batch: Batch, verdict: Verdict, now_s: float) -> None:
         queue.reason = verdict.reason
+        queue.probing = False
         if queue.first_failure_s is None:
             queue.first_failure_s = now_s
         limit = verdict.limit_bytes

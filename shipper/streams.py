@@ -191,6 +191,8 @@ class Queue:
     """Something to push rests on a decision that is not durable yet."""
     parked: bool = False
     """Its lines have left memory, and are skipped in reading until it is taken again."""
+    probing: bool = False
+    """It was parked, and takes a few lines to find out whether they are taken now."""
     expansion: float = 1.2
     """Bytes of body for a byte of line, learnt."""
     limit_bytes: int | None = None

@@ -224,6 +224,7 @@ class Files:
         heir = self._make(covered, tracked.path, version)
         self.open_count -= 1
         self._adopt(heir, fd)
+        heir.info, heir.origin = tracked.info, tracked.origin
         heir.happened(Happening.LOST_PATH)
         heir.lost_path_s = now_s
         self._draining[heir.id] = heir
@@ -471,7 +472,7 @@ class Files:
             record.id,
             record.slot,
             covered.source,
-            covered.source.describe(record.path),
+            covered.source.describe(record.origin or record.path),
             found.path,
             covered.pattern.root,
         )
@@ -674,6 +675,7 @@ def _fill(tracked: Tracked, record: FileRecord, streams: list[Stream]) -> None:
     tracked.read = tracked.scanned = record.read
     tracked.own_state, tracked.clock_state = _states(record.state)
     tracked.context = record.context
+    tracked.origin = record.origin or record.path
     tracked.size = record.size
     tracked.answer_last = record.answer_last
     tracked.clocks = list(record.clocks)

@@ -35,6 +35,7 @@ class Tracked:
         "lost_path_s",
         "moved",
         "mtime_ns",
+        "origin",
         "own_state",
         "partial_done",
         "path",
@@ -55,6 +56,8 @@ class Tracked:
         self.source = source
         self.info = info
         self.path = path
+        self.origin = path
+        """Where it was first seen. Its labels come from there: a line that Loki may hold never changes its stream."""
         self.root = root
         self.fd = -1
         self.dev = self.ino = 0
@@ -132,6 +135,7 @@ class Tracked:
             state=[*self.own_state, *self.clock_state],
             context=self.context,
             size=self.size,
+            origin="" if self.origin == self.path else self.origin,
             answer_last=self.answer_last,
             behind=lines,
             clocks=self.clocks,

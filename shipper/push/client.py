@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, TimeoutError as Urllib3TimeoutError
+from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from shipper.push import encode
 from shipper.push.answer import Verdict, judge, no_answer
@@ -144,6 +145,8 @@ class Client:
                     response.close()
             finally:
                 response.release_conn()
+        except NewConnectionError as error:  # which is a kind of time-out to urllib3
+            return no_answer(timed_out=False, detail=_plain(error))
         except Urllib3TimeoutError as error:
             return no_answer(timed_out=True, detail=_plain(error))
         except (HTTPError, OSError) as error:

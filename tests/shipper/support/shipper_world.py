@@ -214,7 +214,12 @@ class World:
             (t.path, t.phase.name, t.read, t.size, t.account.pending, t.account.floors)
             for t in engine.files.all.values()
         ]
-        return f"not settled: {queues} {files} ready={list(engine.files.ready)} {self.told[-5:]}"
+        floored = [(t.id, t.fd, t.path) for t in engine.sender.floored.values()]
+        known = [(t.id, t.fd, t.path) for t in engine.files.all.values()]
+        return (
+            f"not settled: {queues} {files} ready={list(engine.files.ready)} floored={floored} "
+            f"known={known} window={engine.window} away={engine.sender.away} {self.told[-5:]}"
+        )
 
     def write(self, name: str, *lines: str | bytes, end: bytes = b"\n") -> pathlib.Path:
         """Append lines to a file below `logs/`."""
