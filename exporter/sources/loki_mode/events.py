@@ -3,9 +3,8 @@
 Loki Mode's bash emitters append without a lock and escape badly, so some lines are no JSON (a line break in a
 value, `007`, `5.`, backslashes): these count as events, since a writer meant one, and as rejected.
 
-Speed: msgspec decodes a whole block of lines in one call, times included (0.2 us a line of 281 bytes, 0.4 us
-line by line); a block that is not plainly one usual object a line goes the slower way, which alone decides
-what is rejected. Only the records that move a session's marks are looked at one by one.
+Speed: kinds are counted a block at a time; only the records that move a session's marks are looked at one by
+one.
 """
 
 from __future__ import annotations
@@ -14,16 +13,14 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import compress, repeat
 from operator import attrgetter
-from typing import Annotated, Any, Literal, cast
-
-import msgspec
 
 from exporter.growing_file import BLANKS, LineSink
-from exporter.jsonvalue import TornJsonError, as_count, as_time, parse_json
-from shared.models import EVENT_KINDS, event_kind
+from exporter.jsonvalue import as_count
+from exporter.sources.loki_mode.event_records import Data, Record, decode_block, decode_line
+from shared.models import event_kind
 
 DURATION_BUCKETS_S = (10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0)
 OUTCOMES = ("completed", "failed", "other")
@@ -99,7 +96,7 @@ class EventTally(LineSink):
 
     def lines(self, block: bytes) -> None:
         """Take a block of complete lines."""
-        records = _decode_block(block)
+        records = decode_block(block)
         if records is None:
             records = self._decode_lines(block)
         else:
@@ -121,22 +118,22 @@ class EventTally(LineSink):
             self.events += 1
             self.rejected += 1
 
-    def _decode_lines(self, block: bytes) -> list[_Record]:
+    def _decode_lines(self, block: bytes) -> list[Record]:
         """Decode line by line, counting events and rejected lines."""
-        records: list[_Record] = []
+        records: list[Record] = []
         for line in block.split(b"\n"):
             text = line.strip(BLANKS)
             if not text:
                 continue
             self.events += 1
-            record = _decode_line(text)
+            record = decode_line(text)
             if record is None:
                 self.rejected += 1
             else:
                 records.append(record)
         return records
 
-    def _mark(self, records: Iterable[_Record]) -> None:
+    def _mark(self, records: Iterable[Record]) -> None:
         """Follow sessions and iterations through records of the marking types, in file order.
 
         One loop with plain attributes, because it runs for most lines of a long history; what needs no order
@@ -147,7 +144,7 @@ class EventTally(LineSink):
         durations_s: list[float] = []
         approvals = rejections = 0
         for record in records:
-            data = record.data if type(record.data) is _Data else _NO_DATA
+            data = record.data if type(record.data) is Data else _NO_DATA
             type_ = record.type
             if type_ == "iteration_start":
                 number = as_count(data.iteration)
@@ -183,111 +180,10 @@ _MARKING = frozenset(
 )
 
 
-class _Data(msgspec.Struct, gc=False):
-    """The fields of `data` that count; loosely typed, because emitters quote as they please."""
-
-    iteration: Any = None
-    status: Any = None
-    approve: Any = None
-    reject: Any = None
-
-
-class _Record(msgspec.Struct, gc=False):
-    """The fields of a record that count; all others are passed over by the decoder.
-
-    The time is always of a zone, so that two of them can be compared.
-    """
-
-    type: str | None = None
-    event: str | None = None
-    timestamp: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
-    data: _Data | str | None = None
-
-
-_NO_DATA = _Data()
+_NO_DATA = Data()
 _NAMED_OUTCOMES = ("completed", "failed")
-_DECODER = msgspec.json.Decoder(_Record)
-_OF_NAMED_KINDS: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(
-    msgspec.defstruct(
-        "_RecordOfNamedKind",
-        [("type", cast("Any", Literal)[tuple(sorted(EVENT_KINDS))] | None, None)],
-        bases=(_Record,),
-        gc=False,
-    )
-)
-"""Fails at the first kind without a name, but makes no new text of each: they are compared by identity."""
 _TYPE = attrgetter("type")
-_TOLERATED = (b"NaN", b"Infinity", b"\\u")
-"""What the tolerant reader takes beyond the fast one: numbers that are none, and lone surrogates."""
 _TIME = attrgetter("timestamp")
-
-
-def _decode_block(block: bytes) -> list[_Record] | None:
-    """Return the records of a block whose every line looks like an object, when there is one a line.
-
-    Nothing in JSON lets `}` be followed by a line break and `{`, so every such place is between two records;
-    with as many of them as records have gaps, and no other line break, there is one record on each line.
-    """
-    if not block.startswith(b'{"') or not block.endswith(b"}\n"):
-        return None
-    records = _decode_with(_OF_NAMED_KINDS, block) or _decode_with(_DECODER, block)
-    if records is None:
-        return None
-    gaps = len(records) - 1
-    # A long needle is searched several times faster than a short one, and nearly every line begins with it.
-    if block.count(b'}\n{"timestamp"') != gaps and block.count(b'}\n{"') != gaps:
-        return None
-    # To blot out so many line breaks and look for the next takes a third of counting all.
-    return records if block.replace(b"\n", b" ", gaps).find(b"\n") == len(block) - 1 else None
-
-
-def _decode_with(decoder: msgspec.json.Decoder[_Record], block: bytes) -> list[_Record] | None:
-    try:
-        return decoder.decode_lines(block)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _decode_line(text: bytes) -> _Record | None:
-    """Return the record on one line, however oddly typed, or None if it is no JSON object."""
-    if text[:1] != b"{" or text[-1:] != b"}":
-        return None  # without the price of two exceptions: somebody may fill the log with such lines
-    try:
-        return _DECODER.decode(text)
-    except (msgspec.ValidationError, UnicodeDecodeError):
-        pass  # not of the usual types, or of odd bytes: the tolerant reader decides
-    except (msgspec.MsgspecError, RecursionError):
-        if text.isascii() and not any(mark in text for mark in _TOLERATED):
-            return None
-    try:
-        value = parse_json(text)
-    except TornJsonError:
-        return None
-    if not isinstance(value, dict):
-        return None
-    data = value.get("data")
-    return _Record(
-        type=_text(value.get("type"), present="type" in value),
-        event=_text(value.get("event"), present=False),
-        timestamp=_moment(value.get("timestamp")),
-        data=_Data(*map(data.get, _Data.__struct_fields__)) if isinstance(data, dict) else None,
-    )
-
-
-def _text(value: Any, *, present: bool) -> str | None:
-    """Return text; something else that is present becomes a name that no vocabulary has."""
-    if isinstance(value, str):
-        return value
-    return "" if present else None
-
-
-def _moment(value: Any) -> datetime | None:
-    """Return the time that a record tells, in whatever form `as_time` knows."""
-    epoch_s = as_time(value)
-    try:
-        return None if epoch_s is None else datetime.fromtimestamp(epoch_s, UTC)
-    except (ValueError, OverflowError):
-        return None  # within a day of the years 1 or 9999
 
 
 def _epoch_s(moment: datetime | None) -> float | None:
