@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry
 
 import exporter
 from exporter.collector import SourceCollector
+from exporter.files.tree import Reason, Refused
 from exporter.process import Process
 from exporter.source import Family, Histogram, Kind, Row, SourceReading
-from exporter.tree import Reason, Refused
 
 NUMBER = Family("sample_number", Kind.GAUGE, "A number.")
 
@@ -265,3 +265,70 @@ class TestEmbedding:
         )
 
         assert answer.stdout.strip() == "[]"
+
+
+class TestSources:
+    """Which sources there are."""
+
+    def test_a_search_that_fails_goes_on_with_those_known(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A bug in finding sources costs no page: those last known are read, and the failure is counted."""
+        source, clock = Fake(), Steps()
+        is_broken = False
+
+        def provide(_now_s: float) -> Sequence[Fake]:
+            if is_broken:
+                raise RuntimeError("planted")
+            return (source,)
+
+        collector = SourceCollector(provide, clock=lambda: 1e9, monotonic=clock, cache_s=0)
+        before = samples(page_text(collector))
+        is_broken = True
+        clock.now_s += 1
+        after = samples(page_text(collector))
+        name = "tallyship_exporter_search_failures_total"
+
+        assert (before["sample_number"], after["sample_number"]) == (1, 2)
+        assert (before[name], after[name]) == (0, 1)
+        assert "planted" in caplog.text
+
+    def test_a_source_that_returns_goes_on_counting(self) -> None:
+        """Gone and back: its errors are those it had, and while it is gone it is not on the page."""
+        first, second = Fake(labels={"project": "a"}), Fake(labels={"project": "b"})
+        second.problems = (Refused(Reason.IO, "disk"),)
+        there: list[Fake] = [first, second]
+        clock = Steps()
+        collector = SourceCollector(lambda _now_s: there, clock=lambda: 1e9, monotonic=clock, cache_s=0)
+        errors = series("tallyship_exporter_source_errors_total", source="fake", project="b", reason="io")
+        seen = []
+        for now_there in ([first, second], [first], [first, second]):
+            there[:] = now_there
+            clock.now_s += 1
+            seen.append(samples(page_text(collector)).get(errors))
+
+        assert seen == [1, None, 2]
+
+    def test_what_is_wrong_is_logged_with_its_consequence(self, caplog: pytest.LogCaptureFixture) -> None:
+        """One line for a folder full of damage, another for another place, each with what follows."""
+        clock = Steps()
+        source = Fake()
+        collector = collector_of(source, clock=clock, cache_s=0)
+        for detail in ("queue/a.json: empty", "queue/b.json: empty", "events.jsonl: gone"):
+            source.problems = (Refused(Reason.TORN, detail),)
+            clock.now_s += 1
+            page_text(collector)
+        source.read = lambda _now_s: SourceReading(  # type: ignore[method-assign]
+            is_up=False, down_reason="away", problems=(Refused(Reason.MISSING, "away"),)
+        )
+        clock.now_s += 1
+        page_text(collector)
+        said = [(r.getMessage().split(" source=")[0], r.__dict__["fields"]) for r in caplog.records]
+
+        assert [(event, fields["detail"]) for event, fields in said] == [
+            ("file not read", "queue/a.json: empty"),
+            ("file not read", "events.jsonl: gone"),
+            ("source is down", "away"),
+        ]
+        assert {fields["consequence"] for _, fields in said} == {
+            "its last good value stands, or it is absent",
+            "its numbers are absent",
+        }
