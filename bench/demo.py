@@ -22,7 +22,7 @@ from pathlib import Path
 from children import Child, start
 from listening import port_for
 
-from exporter.fetch import fetch_metrics
+from exporter.commands.fetch import fetch_metrics
 
 HOST = "127.0.0.1"
 USUAL_PORT = 57374

@@ -17,8 +17,8 @@ from exporter.config import Config, ConfigError, load_config
 from exporter.selfmetrics import package_version
 
 if TYPE_CHECKING:
-    from exporter.client import Access
-    from exporter.fetch import Page
+    from exporter.commands.client import Access
+    from exporter.commands.fetch import Page
 
 EXIT_DOWN = 1
 EXIT_USAGE = 2
@@ -119,7 +119,7 @@ def serve(**flags: Any) -> None:
     if not config.is_enabled:
         click.echo("LOKI_METRICS_ENABLED=false: metrics are switched off, nothing to do", err=True)
         return
-    from exporter.serving import serve as run  # noqa: PLC0415 (see the module's docstring)
+    from exporter.commands.serving import serve as run  # noqa: PLC0415 (see the module's docstring)
 
     failure = run(config)
     if failure is not None:
@@ -130,7 +130,7 @@ def serve(**flags: Any) -> None:
 @_with(*_SETTINGS)
 def print_(**flags: Any) -> None:
     """Write the metrics to stdout once; exit 1 if a source was down."""
-    from exporter.once import print_metrics  # noqa: PLC0415
+    from exporter.commands.once import print_metrics  # noqa: PLC0415
 
     config = _config_or_exit(flags)
     down = print_metrics(config, sys.stdout.buffer)
@@ -144,7 +144,7 @@ def print_(**flags: Any) -> None:
 @_with(*_SETTINGS, *_WEB_SETTINGS)
 def check(**flags: Any) -> None:
     """Check configuration and sources, and say what would be exported."""
-    from exporter.once import describe  # noqa: PLC0415
+    from exporter.commands.once import describe  # noqa: PLC0415
 
     config = _config_or_exit(flags)
     lines, is_well = describe(config)
@@ -173,7 +173,7 @@ def metrics(
 
     With --watch, a terminal shows them in place, by project, with what changed; a pipe gets page after page.
     """
-    from exporter.fetch import fetch_metrics, only  # noqa: PLC0415
+    from exporter.commands.fetch import fetch_metrics, only  # noqa: PLC0415
 
     port = port or os.environ.get("LOKI_METRICS_PORT") or "57374"
     path = path or os.environ.get("LOKI_METRICS_PATH") or "/metrics"
@@ -254,7 +254,7 @@ def hash_password(name: str | None, cost: int | None, *, bearer: bool) -> None:
 
     The password is asked for on a terminal, and otherwise read from standard input, its first line.
     """
-    from exporter.entries import DEFAULT_COST, token_entry, user_entry  # noqa: PLC0415
+    from exporter.commands.entries import DEFAULT_COST, token_entry, user_entry  # noqa: PLC0415
 
     if bearer and cost is not None:
         raise click.BadParameter("has no meaning with --bearer", param_hint="--cost")
@@ -274,7 +274,7 @@ def _secret_from_user(what: str) -> bytes:
 
 
 def _access_or_exit(access: dict[str, str | None]) -> Access:
-    from exporter.client import make_access  # noqa: PLC0415
+    from exporter.commands.client import make_access  # noqa: PLC0415
 
     try:
         return make_access(**access)
@@ -283,7 +283,7 @@ def _access_or_exit(access: dict[str, str | None]) -> Access:
 
 
 def _watch(fetch: Callable[[], Page], every_s: float, name_filter: str | None) -> None:
-    from exporter.watching import watch_pipe, watch_terminal  # noqa: PLC0415
+    from exporter.commands.watching import watch_pipe, watch_terminal  # noqa: PLC0415
 
     try:
         failure = (watch_terminal if sys.stdout.isatty() else watch_pipe)(fetch, every_s, name_filter)

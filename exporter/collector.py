@@ -16,10 +16,10 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from exporter.exposition import metrics_of
+from exporter.files.tree import Reason, Refused
 from exporter.logs import RepeatLimiter, log_event
 from exporter.selfmetrics import SourceAccount, self_rows
 from exporter.source import Row, Source, SourceReading
-from exporter.tree import Reason, Refused
 
 _log = logging.getLogger("exporter")
 

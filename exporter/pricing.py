@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from exporter.jsonvalue import TornJsonError, as_mapping, as_number, parse_json
+from exporter.files.jsonvalue import TornJsonError, as_mapping, as_number, parse_json
 
 _PER_TOKEN = 1e-6
 _CACHE_READ_FACTOR = 0.1

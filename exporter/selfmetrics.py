@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
+from exporter.files.tree import Reason
 from exporter.source import Family, Kind, Row, Source, SourceReading
-from exporter.tree import Reason
 
 _P = "tallyship_exporter_"
 

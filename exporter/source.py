@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from exporter.tree import Refused
+from exporter.files.tree import Refused
 
 Labels = Mapping[str, str]
 

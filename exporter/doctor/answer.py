@@ -7,10 +7,10 @@ import ssl
 import time
 from http import HTTPStatus
 
-from exporter.client import Access
+from exporter.commands.client import Access
+from exporter.commands.fetch import fetch_metrics
+from exporter.commands.watch import NoPageError, Sample, parse_page
 from exporter.doctor.facts import Answer
-from exporter.fetch import fetch_metrics
-from exporter.watch import NoPageError, Sample, parse_page
 from exporter.web.listen import Address
 from exporter.web.neighbour import ANSWER_LIMIT_BYTES, Neighbour, ask, recognise
 from shared.healthcheck import Report, probe

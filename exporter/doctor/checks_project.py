@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from shlex import quote
 
-from exporter import phrases
 from exporter.doctor.facts import Barrier, Project
 from exporter.doctor.findings import Finding, note, well, wrong
+from exporter.files.tree import Reason
+from exporter.glance import phrases
 from exporter.sources.loki_mode.session import Status
-from exporter.tree import Reason
 
 STATE = "dashboard-state.json"
 EVENTS = "events.jsonl"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from exporter.files.tree import Refused
 from exporter.sources.loki_mode.session import Status
-from exporter.tree import Refused
 from exporter.web.listen import Address
 from exporter.web.neighbour import Neighbour
 from shared.healthcheck import Report

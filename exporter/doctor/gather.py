@@ -10,12 +10,13 @@ import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from exporter.client import Access
+from exporter.commands.client import Access
 from exporter.config import DEFAULT_REGISTRY, Config
 from exporter.doctor.answer import ask_exporter
 from exporter.doctor.facts import Barrier, Facts, Project
 from exporter.doctor.sockets import listeners, user_name
-from exporter.overview import overview
+from exporter.files.tree import Refused, Tree
+from exporter.glance.overview import overview
 from exporter.process import pids_are_visible, probe_pid
 from exporter.selfmetrics import SourceAccount
 from exporter.service import lone_title, make_collector
@@ -23,7 +24,6 @@ from exporter.source import Histogram
 from exporter.sources.loki_mode import families as f
 from exporter.sources.loki_mode.project import LokiModeProject
 from exporter.sources.loki_mode.session import is_alive
-from exporter.tree import Refused, Tree
 
 _FILES = ("dashboard-state.json", "events.jsonl", "loki.pid", "session.json", "state/agents.json")
 _MAX_RECORDS = 100_000

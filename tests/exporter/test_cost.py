@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loki_world import Page, World
 
-from exporter.jsonvalue import TornJsonError
+from exporter.files.jsonvalue import TornJsonError
 from exporter.pricing import (
     Price,
     PricingError,
@@ -308,7 +308,7 @@ class TestSums:
         for number in range(2, 6):
             record(world, number, cost_usd=1)
         with monkeypatch.context() as patch:
-            patch.setattr("exporter.record_folder.READ_BUDGET_S", -1.0)
+            patch.setattr("exporter.files.record_folder.READ_BUDGET_S", -1.0)
             seen = []
             for _ in range(3):
                 world.advance(25)

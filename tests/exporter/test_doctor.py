@@ -11,8 +11,8 @@ from exporter.doctor.checks import examine
 from exporter.doctor.facts import Answer, Barrier, Facts, Listener, Process, Project
 from exporter.doctor.findings import Finding, Level, note, well, wrong
 from exporter.doctor.report import is_well, report
+from exporter.files.tree import Reason, Refused
 from exporter.sources.loki_mode.session import Status
-from exporter.tree import Reason, Refused
 from exporter.web.listen import Address
 from exporter.web.neighbour import Neighbour
 from shared.healthcheck import Check, Report, State

@@ -20,7 +20,7 @@ import pytest
 from certificates import PASSWORD, authority, bcrypt_of
 from loki_world import World
 
-from exporter.client import Access, make_access
+from exporter.commands.client import Access, make_access
 from exporter.config import Config
 from exporter.doctor.answer import ask_exporter
 from exporter.doctor.facts import Barrier, Facts

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter import document
-from exporter.document import Document, Reading, ShapeError, Standing
-from exporter.jsonvalue import TornJsonError
-from exporter.tree import Reason, Tree
+from exporter.files import document
+from exporter.files.document import Document, Reading, ShapeError, Standing
+from exporter.files.jsonvalue import TornJsonError
+from exporter.files.tree import Reason, Tree
 
 NOW_S = 1e9
 LIMIT_BYTES = 20
@@ -192,6 +192,6 @@ def test_growing_while_it_is_read_is_not_cut(paper: Paper, monkeypatch: pytest.M
         found[6] = 3
         return os.stat_result(found)
 
-    monkeypatch.setattr("exporter.document.os.fstat", older)
+    monkeypatch.setattr("exporter.files.document.os.fstat", older)
 
     assert paper.read().value == "12345"

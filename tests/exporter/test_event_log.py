@@ -14,7 +14,7 @@ EVENT_FAMILIES = ("loki_events_total", "loki_mode_events_total", "loki_mode_iter
 @pytest.fixture
 def slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a scrape read 40 lines at most, and a slice of the catch-up 10; blocks are of 4 lines."""
-    monkeypatch.setattr("exporter.growing_file.BLOCK_BYTES", len(LINE) * 4)
+    monkeypatch.setattr("exporter.files.growing_file.BLOCK_BYTES", len(LINE) * 4)
     monkeypatch.setattr(event_log, "SCRAPE_BUDGET_BYTES", len(LINE) * 40)
     monkeypatch.setattr(event_log, "SLICE_BYTES", len(LINE) * 10)
     monkeypatch.setattr(event_log, "SCRAPE_BUDGET_S", float("inf"))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exporter.growing_file import BLANKS
+from exporter.files.growing_file import BLANKS
 from exporter.sources.loki_mode import events
 from exporter.sources.loki_mode.events import DURATION_BUCKETS_S, EventTally, EventTotals, SessionMarks
 from shared.models import EVENT_KINDS

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from loki_world import World
 
-from exporter.document import ShapeError
-from exporter.jsonvalue import (
+from exporter.files.document import ShapeError
+from exporter.files.jsonvalue import (
     TornJsonError,
     as_count,
     as_number,

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from exporter import growing_file
-from exporter.growing_file import BLANKS, GrowingFile, LineSink, Progress
-from exporter.tree import Reason, Tree
+from exporter.files import growing_file
+from exporter.files.growing_file import BLANKS, GrowingFile, LineSink, Progress
+from exporter.files.tree import Reason, Tree
 
 SMALL_BLOCK_BYTES = 16
 SMALL_LINE_BYTES = 64
@@ -309,7 +309,7 @@ def test_an_unchanged_file_is_not_opened_nor_read(folder: Folder, monkeypatch: p
     def refuse(*_args: object) -> bytes:
         raise AssertionError("read")
 
-    monkeypatch.setattr("exporter.growing_file.os.pread", refuse)
+    monkeypatch.setattr("exporter.files.growing_file.os.pread", refuse)
     assert folder.advance() == Progress(0)
 
 
@@ -359,7 +359,7 @@ def test_an_unreadable_file_is_one_problem(folder: Folder, monkeypatch: pytest.M
             raise PermissionError(13, "Permission denied")
         return real_open(path, flags, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("exporter.tree.os.open", deny)
+    monkeypatch.setattr("exporter.files.tree.os.open", deny)
     told = [folder.advance() for _ in range(3)]
     assert [p.problem.reason if p.problem else None for p in told] == [Reason.PERMISSION, None, None]
     assert not any(p.is_readable for p in told)
@@ -377,7 +377,7 @@ def test_a_failing_device_is_one_problem(folder: Folder, monkeypatch: pytest.Mon
         def fail(*_args: object) -> bytes:
             raise OSError(5, "Input/output error")
 
-        patch.setattr("exporter.growing_file.os.pread", fail)
+        patch.setattr("exporter.files.growing_file.os.pread", fail)
         told = [folder.advance() for _ in range(3)]
 
     assert [p.problem.reason if p.problem else None for p in told] == [Reason.IO, None, None]

@@ -9,10 +9,10 @@ from typing import ClassVar
 import pytest
 from loki_world import World
 
-from exporter import phrases
 from exporter.config import Config
-from exporter.landing import landing_page, page
-from exporter.overview import Session, SourceOverview, overview
+from exporter.glance import phrases
+from exporter.glance.landing import landing_page, page
+from exporter.glance.overview import Session, SourceOverview, overview
 from exporter.selfmetrics import SourceAccount
 from exporter.service import lone_title
 from exporter.sources.loki_mode import Wanted

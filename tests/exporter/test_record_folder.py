@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter import record_folder
-from exporter.jsonvalue import TornJsonError
-from exporter.record_folder import READ_BUDGET_S, RecordFolder, Records
-from exporter.tree import Reason, Tree
+from exporter.files import record_folder
+from exporter.files.jsonvalue import TornJsonError
+from exporter.files.record_folder import READ_BUDGET_S, RecordFolder, Records
+from exporter.files.tree import Reason, Tree
 
 NOW_S = 1e9
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from exporter.collector import SourceCollector
-from exporter.serving import _work
+from exporter.commands.serving import _work
 
 
 @pytest.fixture(name="systemd")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from loki_world import World
 
-from exporter.document import ShapeError
-from exporter.jsonvalue import TornJsonError
+from exporter.files.document import ShapeError
+from exporter.files.jsonvalue import TornJsonError
 from exporter.sources.loki_mode.lists import parse_agents, parse_pid, parse_queue
 
 TASK = {"id": "iteration-1", "type": "iteration"}

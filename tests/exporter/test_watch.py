@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 
-from exporter.fetch import Page
-from exporter.watch import COLOURS, NoPageError, cells, clip, frame, number, parse_page
-from exporter.watching import View
+from exporter.commands.fetch import Page
+from exporter.commands.watch import COLOURS, NoPageError, cells, clip, frame, number, parse_page
+from exporter.commands.watching import View
 
 NOW_S = 1_795_000_000.0
 TEXT = """\

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Any
 
-from exporter.jsonvalue import TornJsonError, as_count, as_mapping, as_number, as_text, parse_json
+from exporter.files.jsonvalue import TornJsonError, as_count, as_mapping, as_number, as_text, parse_json
 from exporter.pricing import PriceTable, Tokens, cost_usd
 from shared.models import OTHER, label_value
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exporter.document import ShapeError
-from exporter.jsonvalue import as_mapping, as_text, parse_json
+from exporter.files.document import ShapeError
+from exporter.files.jsonvalue import as_mapping, as_text, parse_json
 from shared.models import label_value
 
 MAX_PROJECTS = 200

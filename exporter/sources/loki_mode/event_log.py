@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from exporter.growing_file import GrowingFile
+from exporter.files.growing_file import GrowingFile
+from exporter.files.tree import Refused, Tree
 from exporter.sources.loki_mode.events import EventTally, EventTotals
-from exporter.tree import Refused, Tree
 
 SCRAPE_BUDGET_BYTES = 8 << 20
 """What one scrape reads at most, about 20 ms of work."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
-from exporter.jsonvalue import TornJsonError, as_time, parse_json
+from exporter.files.jsonvalue import TornJsonError, as_time, parse_json
 from shared.models import EVENT_KINDS
 
 

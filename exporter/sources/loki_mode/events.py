@@ -17,8 +17,8 @@ from datetime import datetime
 from itertools import compress, repeat
 from operator import attrgetter
 
-from exporter.growing_file import BLANKS, LineSink
-from exporter.jsonvalue import as_count
+from exporter.files.growing_file import BLANKS, LineSink
+from exporter.files.jsonvalue import as_count
 from exporter.sources.loki_mode.event_records import Data, Record, decode_block, decode_line
 from shared.models import event_kind
 

@@ -9,8 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.document import ShapeError
-from exporter.jsonvalue import TornJsonError, as_count, as_mapping, as_number, as_text, as_time, parse_json
+from exporter.files.document import ShapeError
+from exporter.files.jsonvalue import (
+    TornJsonError,
+    as_count,
+    as_mapping,
+    as_number,
+    as_text,
+    as_time,
+    parse_json,
+)
 
 VERDICTS = ("verified", "with_gaps", "not_verified", "unknown")
 PROVENANCES = {"attestation": "attestation", "gpg": "gpg_signature"}

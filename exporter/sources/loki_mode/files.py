@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.document import Document, Reading, Standing
-from exporter.jsonvalue import as_mapping, parse_json
+from exporter.files.document import Document, Reading, Standing
+from exporter.files.jsonvalue import as_mapping, parse_json
+from exporter.files.record_folder import RecordFolder, Records
+from exporter.files.tree import Reason, Refused, Tree
 from exporter.pricing import PriceTable, parse_prices
 from exporter.process import PidProbe, Process
-from exporter.record_folder import RecordFolder, Records
 from exporter.sources.loki_mode import extras, lists
 from exporter.sources.loki_mode.cost import Record, parse_record, parse_result_cost
 from exporter.sources.loki_mode.event_log import EventLog, EventLogReading
 from exporter.sources.loki_mode.session import PidFile
 from exporter.sources.loki_mode.state import State, parse_state
-from exporter.tree import Reason, Refused, Tree
 
 DOCUMENT_LIMIT_BYTES = 2 << 20
 """State and context tracker grow by half a kilobyte an iteration. Parsing this much takes 50 ms at worst, and

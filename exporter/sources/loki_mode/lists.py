@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from exporter.document import ShapeError
-from exporter.jsonvalue import TornJsonError, as_list, as_mapping, parse_json
+from exporter.files.document import ShapeError
+from exporter.files.jsonvalue import TornJsonError, as_list, as_mapping, parse_json
 
 AgentCounts = tuple[int, int]
 """Active agents, and all that are registered."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from exporter.document import Standing
+from exporter.files.document import Standing
 from exporter.source import Family, Histogram, Row
 from exporter.sources.loki_mode import families as f
 from exporter.sources.loki_mode.cost import Costs

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from exporter.document import Standing
+from exporter.files.document import Standing
+from exporter.files.tree import Reason, Refused
 from exporter.pricing import PriceTable, built_in_prices
 from exporter.process import PidProbe, pids_are_visible, probe_pid
 from exporter.source import Family, Labels, Row, SourceReading
@@ -16,7 +17,6 @@ from exporter.sources.loki_mode.files import Facts, ProjectFiles
 from exporter.sources.loki_mode.lists import AgentCounts
 from exporter.sources.loki_mode.numbers import Derived, agents_of_state, evidence, max_iterations, rows
 from exporter.sources.loki_mode.session import Session, Status, judge
-from exporter.tree import Reason, Refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from exporter.document import Document, Reading, Standing
+from exporter.files.document import Document, Reading, Standing
+from exporter.files.tree import Reason, Refused, Tree
 from exporter.source import Family, Kind, Labels, Row, SourceReading
 from exporter.sources.loki_mode.discovery import MAX_PROJECTS, Found, parse_registry
-from exporter.tree import Reason, Refused, Tree
 
 REGISTRY_LIMIT_BYTES = 4 << 20
 

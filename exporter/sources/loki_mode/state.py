@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from exporter.document import ShapeError
-from exporter.jsonvalue import as_count, as_list, as_mapping, as_text, as_time, parse_json
+from exporter.files.document import ShapeError
+from exporter.files.jsonvalue import as_count, as_list, as_mapping, as_text, as_time, parse_json
 
 _TASK_KEYS = {
     "pending": "pending",

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Generic, TypeVar, cast
 
-from exporter.document import read_text
-from exporter.jsonvalue import TornJsonError
-from exporter.tree import Reason, Refused, Tree
+from exporter.files.document import read_text
+from exporter.files.jsonvalue import TornJsonError
+from exporter.files.tree import Reason, Refused, Tree
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
-from exporter.jsonvalue import TornJsonError
-from exporter.tree import Reason, Refused, Signature, Tree, signature
+from exporter.files.jsonvalue import TornJsonError
+from exporter.files.tree import Reason, Refused, Signature, Tree, signature
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from math import inf
 
-from exporter.tree import Reason, Refused, Signature, Tree, signature
+from exporter.files.tree import Reason, Refused, Signature, Tree, signature
 
 BLOCK_BYTES = 128 << 10
 """With 256 KiB malloc gives the memory back after each block: 20 times the page faults, a third more CPU."""

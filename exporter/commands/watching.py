@@ -8,9 +8,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from exporter.fetch import Page, only
-from exporter.terminal import Terminal, Woken
-from exporter.watch import COLOURS, PLAIN, Key, NoPageError, Sample, Style, clock_time, frame, parse_page
+from exporter.commands.fetch import Page, only
+from exporter.commands.terminal import Terminal, Woken
+from exporter.commands.watch import (
+    COLOURS,
+    PLAIN,
+    Key,
+    NoPageError,
+    Sample,
+    Style,
+    clock_time,
+    frame,
+    parse_page,
+)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from functools import partial
 from exporter import notify
 from exporter.collector import SourceCollector
 from exporter.config import Config
-from exporter.landing import landing_page
+from exporter.glance.landing import landing_page
 from exporter.logs import log_event
 from exporter.selfmetrics import package_version
 from exporter.service import SourceHealth, lone_title, make_collector, make_registry

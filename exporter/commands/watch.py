@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter import phrases
+from exporter.glance import phrases
 from exporter.logs import printable
 
 Key = tuple[str, tuple[tuple[str, str], ...]]

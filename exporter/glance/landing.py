@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
-from exporter import phrases
 from exporter.collector import SourceCollector
-from exporter.overview import TASK_STATUSES, Session, SourceOverview, overview
+from exporter.glance import phrases
+from exporter.glance.overview import TASK_STATUSES, Session, SourceOverview, overview
 from exporter.selfmetrics import package_version
 from exporter.sources.loki_mode.session import Status
 from exporter.web.landing import document

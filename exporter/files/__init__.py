@@ -1,0 +1,1 @@
+"""How files that somebody else writes are read: safely, only what is new, and held while torn."""
