@@ -158,6 +158,8 @@ def _directories(value: object) -> tuple[str, ...]:
 def _registry(value: object) -> str | None:
     if isinstance(value, bool):
         return DEFAULT_REGISTRY if value else None
+    if isinstance(value, str) and value.strip().lower() in _TRUE | _FALSE:
+        return DEFAULT_REGISTRY if _boolean(value) else None
     if not isinstance(value, str) or not value.strip():
         raise ValueError("must be a file, or true for the default one")
     return value

@@ -192,12 +192,13 @@ def _state_extras(facts: Facts) -> Iterator[Row]:
     state = facts.state.value
     if state is None:
         return
-    gates: dict[str, str] = {}
-    for gate in sorted(state.quality_gates)[:MAX_GATES]:
-        # Two spellings that become one label must not become two samples.
-        gates.setdefault(label_value(gate), state.quality_gates[gate])
-    for name, status in gates.items():
-        yield Row(f.QUALITY_GATE, {"gate": name, "status": status if status in GATE_STATUSES else OTHER}, 1)
+    gates: dict[tuple[str, str], None] = {}
+    for position, gate in enumerate(sorted(state.quality_gates)):
+        status = state.quality_gates[gate]
+        name = label_value(gate) if position < MAX_GATES else OTHER
+        gates[name, status if status in GATE_STATUSES else OTHER] = None  # two spellings can become one label
+    for name, status in gates:
+        yield Row(f.QUALITY_GATE, {"gate": name, "status": status}, 1)
 
 
 def _receipts(receipts: tuple[Receipt, ...]) -> Iterator[Row]:
