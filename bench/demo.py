@@ -1,8 +1,8 @@
-"""Shows the exporter at work: a moving sample session, an exporter on it, and its metrics, until Ctrl-C.
+"""Shows both processes at work on a moving sample session: metrics, and lines that arrive, until Ctrl-C.
 
-`make demo` calls it. `DEMO_SECONDS=20` ends it by itself. Everything it makes lies in `.demo/` of the
-checkout and is gone afterwards; its processes end with it, even when it is killed. Exits 0, or 1 with
-the reason.
+`make demo` calls it. The shipper pushes to `$LOKI_URL`, else to a receiver of our own.
+`DEMO_SECONDS=20` ends it by itself. Everything it makes lies in `.demo/` of the checkout and is gone
+afterwards; its processes end with it, even when it is killed. Exits 0, or 1 with the reason.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from children import Child, start
+from demo_shipping import ReceiverError, Shipping, start_shipping
 from listening import port_for
 
 from exporter.commands.fetch import fetch_metrics
@@ -29,6 +30,7 @@ USUAL_PORT = 57374
 CHECKOUT = Path(__file__).resolve().parent.parent
 REFRESH_S = 2.0
 LINE_EVERY_S = 3.0
+ARRIVALS_SHOWN = 6
 APPEARS_WITHIN_S = 20.0
 ITERATION_LIMIT = "100"
 _ESSENTIAL = "loki_session_status 1.0"
@@ -51,6 +53,7 @@ class Show:
 
     port: int
     children: tuple[Child, ...]
+    shipping: Shipping
     stop: threading.Event = field(default_factory=threading.Event)
     began_s: float = field(default_factory=time.monotonic)
 
@@ -98,6 +101,10 @@ def _start(stack: ExitStack, folder: Path, stop: threading.Event) -> Show:
     exporter = stack.enter_context(
         start("exporter", [python, "-m", "exporter", *serve], folder, {"LOKI_METRICS_ENABLED": "true"})
     )
+    try:
+        shipping = start_shipping(stack, folder, loki_dir)
+    except ReceiverError as error:
+        raise DemoError(str(error)) from error
     # The session ends first and in order, as long as somebody can see it.
     session = stack.enter_context(
         start(
@@ -107,7 +114,7 @@ def _start(stack: ExitStack, folder: Path, stop: threading.Event) -> Show:
             {"LOKI_MAX_ITERATIONS": ITERATION_LIMIT},
         )
     )
-    return Show(port, (exporter, session), stop)
+    return Show(port, (exporter, session, *shipping.children), shipping, stop)
 
 
 def _wait_for_metrics(show: Show) -> None:
@@ -127,13 +134,18 @@ def _wait_for_metrics(show: Show) -> None:
 def _on_terminal(show: Show, ends_s: float | None) -> None:
     """Show the metrics in place, anew every two seconds."""
     print("\x1b[2J", end="")
+    recent: list[str] = []
     while _goes_on(show, ends_s):
         lines = _samples(show)
         size = shutil.get_terminal_size()
-        room = max(5, size.lines - 4)
+        recent = [*recent, *show.shipping.arrivals()][-ARRIVALS_SHOWN:]
+        room = max(5, size.lines - 6 - len(recent))
         if len(lines) > room:
             lines = [*lines[:room], f"... and {len(lines) - room} more"]
-        shown = "\n".join(line[: size.columns - 1] for line in [_title(show), "", *lines])
+        shown = "\n".join(
+            line[: size.columns - 1]
+            for line in [_title(show), "", *lines, "", show.shipping.summary(), *recent]
+        )
         print(f"\x1b[H\x1b[J{shown}", flush=True)
         _rest(show, ends_s, REFRESH_S)
     print()
@@ -147,6 +159,7 @@ def _in_pipe(show: Show, ends_s: float | None) -> None:
         values = dict(line.rsplit(" ", 1) for line in _samples(show))
         known = [f"{name} {values[metric]}" for metric, name in _IN_A_LINE.items() if metric in values]
         print(f"after {_elapsed_s(show):3.0f} s: {', '.join(known)}", flush=True)
+        print("\n".join([show.shipping.summary(), *show.shipping.arrivals()]), flush=True)
         _rest(show, ends_s, LINE_EVERY_S)
     if not show.stop.is_set():
         print("\n".join(["", f"at the end, after {_elapsed_s(show):.0f} s:", *_samples(show)]), flush=True)
