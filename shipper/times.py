@@ -11,8 +11,8 @@ _CACHE_LIMIT = 4096
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,18}))?(?:([Zz])|([+-])(\d\d):?(\d\d))?", re.ASCII
 )
-# A number is a time in seconds, milliseconds, microseconds or nanoseconds by its size: each range starts in 1973
-# and ends in the year 5138 of the unit before.
+# A number is a time in seconds, milliseconds, microseconds or nanoseconds by its size: each range starts in
+# 1973 and ends in the year 5138 of the unit before.
 _UNITS_NS = ((10**11, _SECOND_NS), (10**14, 10**6), (10**17, 10**3), (10**20, 1))
 
 
@@ -25,7 +25,7 @@ class Times:
         self._seconds: dict[str, int | None] = {}
 
     def text_ns(self, text: str) -> int | None:
-        """Return the nanoseconds of an RFC 3339 time (without a zone: UTC) or of an epoch number in digits."""
+        """Return the nanoseconds of an RFC 3339 time (without a zone: UTC) or of an epoch in digits."""
         if text[19:] == "Z":
             found = self._seconds.get(text, -1)
             if found != -1:
@@ -36,12 +36,14 @@ class Times:
         if len(text) > len("2026-11-21T00:00:00") and text[19] == "." and text[-1] == "Z":
             base = self._seconds.get(text[:19], -1)
             if base == -1:
-                base = _parse(text[:19])
+                # Nineteen digits are an epoch, and have no fraction; a minus is where a date has one.
+                base = _parse(text[:19]) if text[4] == "-" else None
                 self._remember(text[:19], base)
             digits = text[20:-1]
             if base is None or not (digits.isdigit() and digits.isascii()):
                 return None
-            return base + int(digits[:9].ljust(9, "0"))
+            ns = base + int(digits[:9].ljust(9, "0"))
+            return ns if ns <= MAX_NS else None
         return _parse(text)
 
     def value_ns(self, value: object) -> int | None:
@@ -61,7 +63,7 @@ class Times:
 
 
 def number_ns(value: float) -> int | None:
-    """Return the nanoseconds of an epoch number whose unit follows from its size; None for 0, negatives, NaN."""
+    """Return the nanoseconds of an epoch whose unit follows from its size; None for 0, negatives, NaN."""
     if not value > 0:
         return None
     for below, unit_ns in _UNITS_NS:

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shipper.times import MAX_NS, Times, hour, number_ns, rfc3339
+
+AT = "2026-11-21T05:06:07"
+AT_NS = int(datetime(2026, 11, 21, 5, 6, 7, tzinfo=UTC).timestamp()) * 10**9
+
+
+@pytest.mark.parametrize(
+    ("text", "past_ns"),
+    [
+        (f"{AT}Z", 0),
+        (f"{AT}z", 0),
+        ("2026-11-21 05:06:07Z", 0),
+        ("2026-11-21t05:06:07Z", 0),
+        (AT, 0),
+        (f"{AT}.5Z", 500_000_000),
+        (f"{AT},5Z", 500_000_000),
+        (f"{AT}.123456789Z", 123_456_789),
+        (f"{AT}.123456789987Z", 123_456_789),
+        (f"{AT}.000001", 1_000),
+        (f"{AT}.775494+00:00", 775_494_000),
+        ("2026-11-21T07:06:07+02:00", 0),
+        ("2026-11-20T21:06:07-0800", 0),
+        (str(AT_NS // 10**9), 0),
+        (str(AT_NS // 10**6), 0),
+        (str(AT_NS // 10**3), 0),
+        (str(AT_NS), 0),
+    ],
+)
+def test_the_forms_in_which_programs_write_times_are_read(text: str, past_ns: int) -> None:
+    """RFC 3339 with any fraction and zone, without a zone as UTC, and epochs by their size."""
+    times = Times()
+
+    assert times.text_ns(text) == AT_NS + past_ns
+    assert times.text_ns(text) == AT_NS + past_ns  # and again, out of the memory of seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Z",
+        "now",
+        "2026-11-21",
+        f"{AT}.Z",
+        f"{AT}.5x5Z",
+        f"{AT}.²Z",
+        "2026-13-01T00:00:00Z",
+        "2026-02-30T00:00:00.5Z",
+        "1969-12-31T23:59:59Z",
+        "1969-12-31T23:59:59.5Z",
+        "0001-01-01T00:00:00Z",
+        "2262-04-11T23:47:16.9Z",
+        "9999-12-31T23:59:59Z",
+        "9999-12-31T23:59:59.5Z",
+        "1111111111111111111.5Z",
+        "0",
+        "-5",
+        "٢٠٢٦-11-21T05:06:07Z",
+        "\ud800",
+        "9" * 5000,
+    ],
+)
+def test_what_is_no_usable_time_is_none(text: str) -> None:
+    """Then the time of reading is taken; a wrong time would be worse."""
+    assert Times().text_ns(text) is None
+
+
+@pytest.mark.parametrize("value", [None, True, False, [], {}, 0, -1, 0.0, float("nan"), float("inf"), 10**30])
+def test_values_that_are_no_time_are_none(value: object) -> None:
+    """JSON holds anything."""
+    assert Times().value_ns(value) is None
+
+
+@pytest.mark.parametrize("value", [1795237567, 1795237567.25, 1795237567250, 1795237567250000])
+def test_a_number_is_seconds_to_nanoseconds_by_its_size(value: float) -> None:
+    """What JSON has as a number."""
+    ns = Times().value_ns(value)
+
+    assert ns is not None
+    assert ns // 10**9 == 1795237567
+
+
+@given(
+    st.datetimes(datetime(1971, 1, 1), datetime(2261, 1, 1)),  # noqa: DTZ001 - the zone comes next
+    st.integers(-14 * 60, 14 * 60),
+)
+def test_any_time_in_any_zone_is_read_to_the_microsecond(at: datetime, minutes: int) -> None:
+    """As the standard library writes it."""
+    aware = at.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+    elapsed = aware - datetime(1970, 1, 1, tzinfo=UTC)
+
+    assert Times().text_ns(aware.isoformat()) == elapsed // timedelta(microseconds=1) * 1000
+
+
+@given(st.text(max_size=40))
+def test_no_text_raises(text: str) -> None:
+    """Input is hostile."""
+    ns = Times().text_ns(text)
+
+    assert ns is None or 0 < ns <= MAX_NS
+
+
+@given(st.integers(10**9, MAX_NS))
+def test_what_is_written_as_original_time_reads_back(ns: int) -> None:
+    """The metadata of a re-stamped line loses nothing."""
+    assert Times().text_ns(rfc3339(ns)) == ns
+
+
+def test_the_hour_of_a_backfill_stream_is_utc() -> None:
+    """It is a label's value: the same on every machine."""
+    assert hour(AT_NS) == "2026-11-21T05"
+
+
+def test_the_memory_of_seconds_is_bounded() -> None:
+    """Hostile lines each bring a new second."""
+    times = Times()
+
+    for second in range(10_000):
+        times.text_ns(rfc3339((second + 1) * 10**9))
+
+    assert len(times._seconds) <= 4096
+
+
+def test_an_epoch_that_cannot_be_held_is_none() -> None:
+    """Nanoseconds are 63 bits."""
+    assert number_ns(MAX_NS) == MAX_NS
+    assert number_ns(MAX_NS + 1) is None
