@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from exporter import cli, config, selfmetrics, webmetrics
 from exporter.source import Family
 from exporter.sources.loki_mode import families, project_search
+from shipper import cli as shipper_cli
 
 ROOT = Path(__file__).parent.parent
 _ROW = re.compile(
@@ -46,6 +47,15 @@ def test_the_readme_shows_the_help_of_the_exporter(command: str) -> None:
     """What `tallyship-exporter serve --help` prints stands in the README to the letter."""
     shown = CliRunner().invoke(
         cli.main, [command, "--help"], prog_name="tallyship-exporter", terminal_width=110
+    )
+
+    assert shown.output.strip() in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_readme_shows_the_help_of_the_shipper() -> None:
+    """What `tallyship-shipper run --help` prints stands in the README to the letter."""
+    shown = CliRunner().invoke(
+        shipper_cli.main, ["run", "--help"], prog_name="tallyship-shipper", terminal_width=80
     )
 
     assert shown.output.strip() in (ROOT / "README.md").read_text("utf-8")
