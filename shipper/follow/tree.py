@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _MAGIC = re.compile(r"[*?\[]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 MAX_DEPTH = 32
 
 
@@ -24,7 +25,7 @@ class Pattern:
 
     def matches(self, path: str) -> bool:
         """Tell whether an absolute path is one of the pattern's files."""
-        if not path.startswith(self.root.rstrip("/") + "/"):
+        if not path.startswith(self.root.rstrip("/") + "/") or not is_text(path):
             return False
         return _match(self.parts, tuple(path[len(self.root.rstrip("/")) + 1 :].split("/")))
 
@@ -61,7 +62,9 @@ def walk(wanted: Pattern, under: str | None = None) -> Found:
     return found
 
 
-def _walk(directory: str, parts: tuple[str, ...], found: Found, under: str | None, depth: int) -> None:
+def _walk(  # noqa: C901, PLR0912 - one loop over a directory, whose cases belong side by side
+    directory: str, parts: tuple[str, ...], found: Found, under: str | None, depth: int
+) -> None:
     if depth > MAX_DEPTH or not _on_the_way(directory, under):
         return
     try:
@@ -76,6 +79,10 @@ def _walk(directory: str, parts: tuple[str, ...], found: Found, under: str | Non
     matches = _matcher(head)
     with entries:
         for entry in entries:
+            if not is_text(entry.name):
+                if _is_leaf(parts, entry.name) or (rest and entry.is_dir(follow_symlinks=False)):
+                    found.problems.append((_escaped(entry.path), "the name is not UTF-8: not followed"))
+                continue
             if rest and entry.is_dir(follow_symlinks=False):
                 if head == "**":
                     if not entry.name.startswith("."):
@@ -90,6 +97,15 @@ def _walk(directory: str, parts: tuple[str, ...], found: Found, under: str | Non
                     continue
     if head == "**" and len(rest) > 1:
         _walk(directory, rest, found, under, depth + 1)
+
+
+def is_text(path: str) -> bool:
+    """Tell whether a path is UTF-8: positions, dead letters and metadata are, and could not name another."""
+    return path.isascii() or not _SURROGATE.search(path)
+
+
+def _escaped(path: str) -> str:
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_leaf(parts: tuple[str, ...], name: str) -> bool:
@@ -128,17 +144,21 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not an error of ours
 def open_regular(path: str, root: str) -> int:
     """Return a descriptor of a regular file below `root`; raises `Refused` or `OSError`.
 
-    O_NONBLOCK keeps a FIFO from hanging us, O_NOFOLLOW refuses a link as last component, and the kernel's own name
-    of what was opened shows a link further up that was put there after the walk.
+    O_NONBLOCK keeps a FIFO from hanging us, O_NOFOLLOW refuses a link as last component, and the kernel's own
+    name of what was opened shows a link further up that was put there after the walk.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise Refused(f"{path} is no regular file")
-        real = os.readlink(f"/proc/self/fd/{fd}")
-        if not real.startswith(root.rstrip("/") + "/"):
-            raise Refused(f"{path} leads out of {root}")
+        _check(fd, path, root)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def _check(fd: int, path: str, root: str) -> None:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise Refused(f"{path} is no regular file")
+    real = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115 - a link of the kernel, not a path
+    if not real.startswith(root.rstrip("/") + "/"):
+        raise Refused(f"{path} leads out of {root}")

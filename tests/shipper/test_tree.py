@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import os
+import pathlib
+
+import pytest
+
+from shipper.follow.tree import Refused, open_regular, pattern, walk
+
+
+def made(root: pathlib.Path, *names: str) -> None:
+    """Write small files."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("{}\n")
+
+
+def seen(root: pathlib.Path, glob: str) -> list[str]:
+    """Return what a walk finds below `root`."""
+    return sorted(os.path.relpath(path, root) for path in walk(pattern(f"{root}/{glob}")).files)
+
+
+def test_only_the_levels_that_a_pattern_names_are_walked(tmp_path: pathlib.Path) -> None:
+    """Not deeper, not shallower, nothing hidden."""
+    made(tmp_path, "a/x.jsonl", "a/b/x.jsonl", "a/b/.x.jsonl", "x.jsonl", "a/b/x.db", ".h/b/x.jsonl")
+
+    assert seen(tmp_path, "*/*/*.jsonl") == ["a/b/x.jsonl"]
+    assert seen(tmp_path, "**/*.jsonl") == ["a/b/x.jsonl", "a/x.jsonl", "x.jsonl"]
+
+
+def test_nothing_below_the_root_is_followed_through_a_link(tmp_path: pathlib.Path) -> None:
+    """The agents' tree is not trusted: a link in it could show any file of the host to Loki."""
+    made(tmp_path, "tree/real.jsonl", "secret/secret.jsonl")
+    (tmp_path / "tree/link.jsonl").symlink_to(tmp_path / "secret/secret.jsonl")
+    (tmp_path / "tree/folder").symlink_to(tmp_path / "secret")
+
+    assert seen(tmp_path / "tree", "**/*.jsonl") == ["real.jsonl"]
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        open_regular(str(tmp_path / "tree/link.jsonl"), str(tmp_path / "tree"))
+    with pytest.raises(Refused, match="leads out of"):
+        open_regular(str(tmp_path / "tree/folder/secret.jsonl"), str(tmp_path / "tree"))
+
+
+def test_a_fifo_neither_hangs_nor_is_opened(tmp_path: pathlib.Path) -> None:
+    """Only regular files are."""
+    os.mkfifo(tmp_path / "x.jsonl")
+
+    assert seen(tmp_path, "*.jsonl") == []
+    with pytest.raises(Refused, match="no regular file"):
+        open_regular(str(tmp_path / "x.jsonl"), str(tmp_path))
+
+
+def test_a_name_that_is_no_utf8_costs_its_own_file_only(tmp_path: pathlib.Path) -> None:
+    """Positions are UTF-8, and could not hold it; it is told, not followed."""
+    made(tmp_path, "good.jsonl")
+    bad = os.fsencode(tmp_path) + b"/\xff.jsonl"
+    os.close(os.open(bad, os.O_CREAT | os.O_WRONLY))
+    wanted = pattern(f"{tmp_path}/*.jsonl")
+
+    found = walk(wanted)
+
+    assert [pathlib.Path(path).name for path in found.files] == ["good.jsonl"]
+    assert found.problems == [(f"{tmp_path}/\\udcff.jsonl", "the name is not UTF-8: not followed")]
+    assert not wanted.matches(os.fsdecode(bad))
