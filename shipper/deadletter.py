@@ -1,4 +1,4 @@
-"""Lines that Loki will never take, as JSON lines on disk; capped, and durable before the position passes them."""
+"""Lines that Loki will never take, as JSON lines on disk; capped, durable before the position passes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import orjson
 
 
 class DeadLetters:
-    """Appends to one file. `write` returns False when the cap or the disk does not allow it: then nothing is settled."""
+    """Appends to one file.
+
+    `write` returns False when the cap or the disk does not allow it: then nothing is settled.
+    """
 
     def __init__(self, path: pathlib.Path, limit_bytes: int) -> None:
         self.path = path
@@ -22,26 +25,28 @@ class DeadLetters:
         data = b"".join(orjson.dumps(record) + b"\n" for record in records)
         try:
             fd = os.open(
-                self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+                self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
             )
         except OSError as error:
             self.problem = f"{self.path}: {error.strerror}"
             return False
         try:
             size = os.fstat(fd).st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                # A write was torn by a crash: its piece stands alone, and spoils no other record.
+                data = b"\n" + data
             if size + len(data) > self._limit_bytes:
                 self.problem = f"{self.path} is full ({size} of {self._limit_bytes} bytes)"
                 return False
-            try:
-                written = os.write(fd, data)
-                if written < len(data):
-                    os.ftruncate(fd, size)
-                    self.problem = f"{self.path}: the disk is full"
-                    return False
-                os.fsync(fd)
-            except OSError as error:
-                self.problem = f"{self.path}: {error.strerror}"
+            written = os.write(fd, data)
+            if written < len(data):
+                os.ftruncate(fd, size)
+                self.problem = f"{self.path}: the disk is full"
                 return False
+            os.fsync(fd)
+        except OSError as error:
+            self.problem = f"{self.path}: {error.strerror}"
+            return False
         finally:
             os.close(fd)
         self.problem = ""

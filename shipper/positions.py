@@ -1,7 +1,7 @@
 """Positions on disk: two generations, each with a checksum; a bad file never stops the start.
 
-The form is pinned by tests; docs/shipper.md describes it. A save writes both generations, one after the other, so
-that what has been saved is in both, and a crash in the middle leaves one of them whole.
+The form is pinned by tests; docs/shipper.md describes it. A save writes both generations, one after another,
+so that what has been saved is in both, and a crash in the middle leaves one of them whole.
 """
 
 from __future__ import annotations
@@ -125,19 +125,22 @@ def decode(data: bytes) -> Positions:
         raise ValueError("no header line")
     try:
         found: Any = msgspec.json.decode(header)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError("the header is no JSON") from error
     if not isinstance(found, dict) or found.get("v") != VERSION:
         raise ValueError("not positions of this version")
     if found.get("crc") != zlib.crc32(content):
         raise ValueError("the checksum does not fit")
-    return _DECODER.decode(content)
+    try:
+        return _DECODER.decode(content)
+    except RecursionError as error:
+        raise ValueError("the content is no positions") from error
 
 
 def load(
     directory: pathlib.Path, now_s: Callable[[], float] = time.time, *, look_only: bool = False
 ) -> Loaded:
-    """Return the newest usable generation; a bad one is set aside as `*.corrupt-SECONDS` and named in a warning.
+    """Return a usable generation; a bad one is set aside as `*.corrupt-SECONDS` and named in a warning.
 
     `look_only`: nothing is renamed.
     """
@@ -158,7 +161,7 @@ def load(
 
 
 def save(directory: pathlib.Path, data: bytes, sync: Callable[[int], None] = os.fsync) -> None:
-    """Write both generations durably; raises `OSError`, and then at least one old generation is still whole."""
+    """Write both generations durably; raises `OSError`, and then at least one is whole, old or new."""
     for name in reversed(GENERATIONS):
         _replace(directory / name, data, sync)
 
