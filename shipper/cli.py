@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import http.client
+import json
 import os
 import random
 import socket
@@ -12,7 +14,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-import urllib3
 
 from shared.models import machine_name
 from shipper import config as configuration
@@ -21,7 +22,7 @@ from shipper.config import Config, ConfigError
 from shipper.dryrun import Printed, Shown, Silent, Unsaved
 from shipper.engine import Engine
 from shipper.follow.tree import pattern, walk
-from shipper.push.client import PUSH_PATH
+from shipper.push.client import PUSH_PATH, get
 from shipper.service import AlreadyRunning, Service, SystemClock, is_terminal, lock
 from shipper.units import parse_duration_s
 from shipper.web import Server
@@ -244,17 +245,15 @@ def _check_loki(config: Config) -> int:
     base = config.endpoint.url.removesuffix(PUSH_PATH)
     url = f"{base}/loki/api/v1/status/buildinfo"
     try:
-        answer = urllib3.request(
-            "GET", url, headers=config.endpoint.authorization(), timeout=10.0, retries=False, redirect=False
-        )
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        click.echo(f"Loki {base}: {type(error).__name__}")
+        code, _ = get(url, config.endpoint.authorization(), timeout_s=10.0)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        click.echo(f"Loki {base}: {type(error).__name__}: {error}")
         return 1
     # A gateway that only lets pushes through answers 404 here, and is no problem; wrong credentials are one.
-    if answer.status in (401, 403):
-        click.echo(f"Loki {base}: {answer.status}: the credentials are refused")
+    if code in (401, 403):
+        click.echo(f"Loki {base}: {code}: the credentials are refused")
         return 1
-    click.echo(f"Loki {base}: answers ({answer.status})")
+    click.echo(f"Loki {base}: answers ({code})")
     return 0
 
 
@@ -265,9 +264,9 @@ def _check_loki(config: Config) -> int:
 def status(address: str) -> None:
     """Ask the running shipper how it is."""
     try:
-        answer = urllib3.request("GET", f"http://{address}/status", timeout=5.0, retries=False)
-        found = answer.json()
-    except (urllib3.exceptions.HTTPError, ValueError, OSError) as error:
+        _, body = get(f"http://{address}/status", {}, timeout_s=5.0)
+        found = json.loads(body)
+    except (http.client.HTTPException, ValueError, OSError) as error:
         click.echo(f"no shipper answers at {address}: {type(error).__name__}", err=True)
         sys.exit(1)
     uptime_s = found.get("uptime_seconds") or 0
@@ -282,8 +281,8 @@ def status(address: str) -> None:
     )
     for name, lag in found["lag"].items():
         click.echo(f"lag         {name}: {lag['bytes']:.0f} bytes, {lag['seconds']:.1f} s")
-    error = found["last_error"]
-    click.echo(f"last error  {found['last_error_time'] + ' ' + error if error else 'none'}")
+    trouble = found["last_error"]
+    click.echo(f"last error  {found['last_error_time'] + ' ' + trouble if trouble else 'none'}")
 
 
 @main.command("positions")

@@ -141,6 +141,9 @@ class _Work:
 
     def by_key(self, stamps: list[int]) -> list[Segment]:
         """Group lines that all go to their own streams; a few C calls a line."""
+        if self.keys and self.keys.count(self.keys[0]) == len(self.keys):
+            stream = self.stream_of(self.labels_of(self.keys[0]))
+            return [self._segment(stream, list(range(len(stamps))), stamps, self.metas)]
         groups: dict[Key, list[int]] = {}
         for index, key in enumerate(self.keys):
             try:

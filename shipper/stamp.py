@@ -35,18 +35,29 @@ def stamp_all(owns: list[int], slot: int, state: StampState) -> tuple[list[int],
     last, run, max_run, back = state
     stamps: list[int] = []
     push = stamps.append
+    before = -1
     for own in owns:
+        if own == before:
+            # The usual case of a burst: the same time as the line before, which was the latest.
+            run += 1
+            last += STEP_NS
+            push(last)
+            continue
+        if run > max_run:
+            max_run = run
+        before = -1
         stamp = own - own % STEP_NS + slot
         if stamp > last:
             last = stamp
             run = 0
+            before = own
         elif stamp >= last - run * STEP_NS:
             last += STEP_NS
             run = (last - stamp) // STEP_NS
-            max_run = max(max_run, run)
             stamp = last
+            before = own
         else:
             back += 1
             stamp += (max_run + back) * STEP_NS
         push(stamp)
-    return stamps, StampState(last, run, max_run, back)
+    return stamps, StampState(last, run, max(max_run, run), back)

@@ -1,23 +1,21 @@
 """Carries pushes over HTTP: a few threads, keep-alive, one answer for each push whatever happens.
 
-urllib3 directly, not requests: 0.12 ms of CPU for a push against 0.33.
+http.client directly, not requests or urllib3: 0.06 ms of CPU for a push against 0.33 and 0.12.
 """
 
 from __future__ import annotations
 
 import base64
+import http.client
 import pathlib
 import queue
+import ssl
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
-
-import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError
-from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from shipper.push import encode
 from shipper.push.answer import Verdict, judge, no_answer
@@ -77,6 +75,19 @@ def push_url(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
+def get(url: str, headers: dict[str, str], *, timeout_s: float) -> tuple[int, bytes]:
+    """Ask for a page; redirects are not followed. Raises `OSError`, `ValueError` or `http.client.HTTPException`."""
+    parts = urlsplit(url)
+    make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = make(parts.hostname or "", parts.port, timeout=timeout_s)
+    try:
+        connection.request("GET", parts.path or "/", headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read(ANSWER_LIMIT_BYTES * 16)
+    finally:
+        connection.close()
+
+
 class Client:
     """A `Transport`. `wake` is called from a thread whenever an answer is there."""
 
@@ -88,9 +99,6 @@ class Client:
         self._threads: list[threading.Thread] = []
         self._max_threads = threads
         self._flying = 0
-        self._pool = urllib3.PoolManager(
-            num_pools=2, maxsize=threads, retries=False, timeout=urllib3.Timeout(endpoint.timeout_s)
-        )
         self._headers: dict[str, str] | None = None
         self._headers_at_s = 0.0
 
@@ -116,44 +124,29 @@ class Client:
         """Let the threads go; a request in flight is not waited for."""
         for _ in self._threads:
             self._waiting.put(None)
-        self._pool.clear()
 
     def _work(self) -> None:
+        connection = _Connection(self._endpoint)
         while (push := self._waiting.get()) is not None:
             started = time.perf_counter()
             body = push.batch.body
             if self._endpoint.use_gzip:
                 body = encode.gzip(body)
-            verdict = self._post(body)
+            verdict = self._post(connection, body)
             self._ended.append(Answered(push, verdict, time.perf_counter() - started, len(body)))
             self._wake()
+        connection.close()
 
-    def _post(self, body: bytes) -> Verdict:
+    def _post(self, connection: _Connection, body: bytes) -> Verdict:
         try:
-            response = self._pool.request(
-                "POST",
-                self._endpoint.url,
-                body=body,
-                headers=self._current_headers(),
-                redirect=False,
-                preload_content=False,
-            )
-            try:
-                # An answer is short; one that is not is cut, and its connection is not used again.
-                text = response.read(ANSWER_LIMIT_BYTES, decode_content=True).decode("utf-8", "replace")
-                if response.read(1):
-                    response.close()
-            finally:
-                response.release_conn()
-        except NewConnectionError as error:  # which is a kind of time-out to urllib3
-            return no_answer(timed_out=False, detail=_plain(error))
-        except Urllib3TimeoutError as error:
+            status, text = connection.post(body, self._current_headers())
+        except TimeoutError as error:
+            connection.close()
             return no_answer(timed_out=True, detail=_plain(error))
-        except (HTTPError, OSError) as error:
-            return no_answer(timed_out=False, detail=_plain(error))
         except Exception as error:  # noqa: BLE001 - a thread that dies would leave its stream in flight for ever
+            connection.close()
             return no_answer(timed_out=False, detail=_plain(error))
-        return judge(response.status, text)
+        return judge(status, text)
 
     def _current_headers(self) -> dict[str, str]:
         now_s = time.monotonic()
@@ -168,8 +161,46 @@ def _secret(path: str) -> str:
 
 
 def _plain(error: Exception) -> str:
-    """Say in words what failed; urllib3's own texts carry object addresses, which change each time."""
-    reason = getattr(error, "reason", None) or error.__cause__ or error
-    name = type(reason).__name__
-    text = str(reason).rpartition(": ")[2] if "object at 0x" in str(reason) else str(reason)
-    return f"{name}: {text}"[:300]
+    return f"{type(error).__name__}: {error}"[:300]
+
+
+class _Connection:
+    """One keep-alive connection of one thread."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        parts = urlsplit(endpoint.url)
+        self._path = parts.path
+        self._kept = False
+        host = parts.hostname or ""
+        if parts.scheme == "https":
+            self._http: http.client.HTTPConnection = http.client.HTTPSConnection(
+                host, parts.port, timeout=endpoint.timeout_s, context=ssl.create_default_context()
+            )
+        else:
+            self._http = http.client.HTTPConnection(host, parts.port, timeout=endpoint.timeout_s)
+
+    def post(self, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
+        """Send a push and return status and text; raises whatever the network does."""
+        try:
+            return self._exchange(body, headers)
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            if not self._kept:
+                raise
+            # A server may close a connection that was idle at the moment we use it. The repeat is invisible.
+            self.close()
+            return self._exchange(body, headers)
+
+    def _exchange(self, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
+        self._http.request("POST", self._path, body, headers)
+        response = self._http.getresponse()
+        text = response.read(ANSWER_LIMIT_BYTES).decode("utf-8", "replace")
+        self._kept = True
+        if not response.isclosed():
+            # An answer is short; of one that is not the rest is left, with its connection.
+            self.close()
+        return response.status, text
+
+    def close(self) -> None:
+        """Let the connection go; the next push makes a new one."""
+        self._kept = False
+        self._http.close()

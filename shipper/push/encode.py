@@ -28,6 +28,8 @@ def body(
     """Return the JSON of a push of one stream; `metas` None: no structured metadata at all."""
     if metas is None or not any(metas):
         values: list[tuple[object, ...]] = list(zip(map(str, stamps), texts, strict=True))
+    elif all(metas):
+        values = list(zip(map(str, stamps), texts, metas, strict=True))
     else:
         values = [
             (stamp, text, meta or _NO_METADATA)

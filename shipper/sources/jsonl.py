@@ -14,7 +14,7 @@ _TIME = re.compile(rb'"(?:timestamp|ts|time|@timestamp)"\s*:\s*"([0-9T:.Z+ -]{19
 _META_FIELDS = ("session_id", "request_id", "iteration", "model")
 
 
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, gc=False):
     timestamp: Any = None
     ts: Any = None
     time: Any = None

@@ -18,14 +18,14 @@ _OPENAI_PATHS = ("/v1/chat/", "/v1/completions", "/v1/responses", "/v1/threads/"
 _TIME = re.compile(rb'"ts"\s*:\s*"([0-9T:.Z+ -]{19,40})"')
 
 
-class _Meta(msgspec.Struct):
+class _Meta(msgspec.Struct, gc=False):
     ts: Any = None
     machine: Any = None
     session: Any = None
     request_id: Any = None
 
 
-class _Record(msgspec.Struct):
+class _Record(msgspec.Struct, gc=False):
     type: Any = None
     meta: _Meta | str | int | float | bool | list[Any] | None = msgspec.field(name="_meta", default=None)
     ts: Any = None
@@ -35,7 +35,7 @@ class _Record(msgspec.Struct):
     upstream: Any = None
 
 
-class _Body(msgspec.Struct):
+class _Body(msgspec.Struct, gc=False):
     model: Any = None
 
 

@@ -22,14 +22,14 @@ _TIME = re.compile(rb'"timestamp"\s*:\s*"([0-9T:.Z+ -]{19,40})"')
 _META_FIELDS = ("session_id", "request_id", "iteration", "model")
 
 
-class _Data(msgspec.Struct):
+class _Data(msgspec.Struct, gc=False):
     iteration: Any = None
     session_id: Any = None
     request_id: Any = None
     model: Any = None
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, gc=False):
     timestamp: Any = None
     type: Any = None
     event: Any = None
@@ -54,6 +54,7 @@ class LokiMode:
         self.patterns = tuple(f"{path.rstrip('/')}/{name}" for name in FILES)
         self._fixed = (("app", app), ("environment", environment), ("machine", machine))
         self._times = Times()
+        self._kinds: dict[tuple[object, object], Key] = {}
         self._keys: dict[tuple[str, str, str], Key] = {}
         self._metas: dict[Any, Meta | None] = {}
 
@@ -71,30 +72,68 @@ class LokiMode:
 
     def parse(self, lines: list[bytes], info: FileInfo, context: str) -> Parsed:
         """Return times, event kinds and the metadata that v5 and v9 put into `data` or at the top."""
-        decode = _ONE.decode
-        text_ns = self._times.text_ns
-        events: list[_Event] = []
-        owns: list[int | None] = []
-        malformed = 0
+        events, malformed = self._decoded(lines)
+        keys: list[Key]
         try:
-            events = [decode(line) for line in lines]
+            # One look-up a line where types are known and no line names a level.
+            keys = [] if info.hint else [self._kinds[event.type, event.level] for event in events]
+        except (KeyError, TypeError):
+            keys = []
+        if not keys:
+            hint = info.hint
+            keys = [self._key(hint or event.type, event.event, event.level) for event in events]
+        return Parsed(self._owns(events), keys, self._metas_of(events), context, malformed)
+
+    def _decoded(self, lines: list[bytes]) -> tuple[list[_Event], int]:
+        """Decode all lines in one call, or one by one where one of them is no event."""
+        piece = b"\n".join(lines)
+        try:
+            events = _ONE.decode_lines(piece)
         except (msgspec.MsgspecError, RecursionError):
-            events, malformed = self._one_by_one(lines)
+            return self._one_by_one(lines)
+        # A value can span two lines and a line can hold two values, if somebody breaks them; then times would slip.
+        # Where each newline stands between two objects and the numbers agree, each line is one object.
+        whole = len(events) == len(lines) == piece.count(b"}\n{") + 1
+        return (events, 0) if whole else self._one_by_one(lines)
+
+    def _owns(self, events: list[_Event]) -> list[int | None]:
+        text_ns, value_ns = self._times.text_ns, self._times.value_ns
+        owns: list[int | None] = []
+        push = owns.append
         before: object = None
         own: int | None = None
         for event in events:
             stamp = event.timestamp
             if stamp != before:
-                own = text_ns(stamp) if isinstance(stamp, str) else self._times.value_ns(stamp)
+                own = text_ns(stamp) if isinstance(stamp, str) else value_ns(stamp)
                 before = stamp
-            elif stamp is None:
-                own = None
-            owns.append(own)
-        if info.hint:
-            keys = [self._key(info.hint, None, event.level) for event in events]
-        else:
-            keys = [self._key(event.type, event.event, event.level) for event in events]
-        return Parsed(owns, keys, [self._meta(event) for event in events], context, malformed)
+            push(own)
+        return owns
+
+    def _metas_of(self, events: list[_Event]) -> list[Meta | None]:
+        """Return the metadata; most lines have no more of it than an iteration, or nothing."""
+        memo = self._metas
+        metas: list[Meta | None] = []
+        push = metas.append
+        for event in events:
+            data = event.data
+            if event.session_id is not None or event.model is not None or event.request_id is not None:
+                push(self._meta(event))
+                continue
+            iteration = event.iteration
+            if type(data) is _Data:
+                if data.session_id is not None or data.model is not None or data.request_id is not None:
+                    push(self._meta(event))
+                    continue
+                if iteration is None:
+                    iteration = data.iteration
+            if iteration is None:
+                push(None)
+            elif type(iteration) is int and iteration in memo:
+                push(memo[iteration])
+            else:
+                push(self._iteration(iteration))
+        return metas
 
     def labels(self, info: FileInfo, key: Key) -> dict[str, str]:
         """Return the labels: kind, and level where the line names one."""
@@ -112,20 +151,13 @@ class LokiMode:
             key = (kind, known) if known else (kind,)
             if len(self._keys) < 1000 and all(x is None or isinstance(x, str) for x in (type_, event, level)):  # noqa: PLR2004 - a bound of the memo
                 self._keys[type_, event, level] = key  # type: ignore[index]
+                if type_ is not None:
+                    self._kinds[type_, level] = key
             return key
 
-    def _meta(self, event: _Event) -> Meta | None:
-        data = event.data
-        if type(data) is _Data:
-            if data.session_id is None and data.model is None and data.request_id is None:
-                iteration = event.iteration if data.iteration is None else data.iteration
-                if event.session_id is None and event.model is None and event.request_id is None:
-                    return self._iteration(iteration)
-            inner: _Data | None = data
-        elif event.session_id is None and event.model is None and event.request_id is None:
-            return self._iteration(event.iteration)
-        else:
-            inner = None
+    @staticmethod
+    def _meta(event: _Event) -> Meta | None:
+        inner = event.data if isinstance(event.data, _Data) else None
         meta: Meta = {}
         for name in _META_FIELDS:
             value = getattr(event, name)
