@@ -22,7 +22,8 @@ CHUNK_BYTES = 256 * 1024
 PEEK_BYTES = 4096
 AWAY_BYTES = 4 << 20
 """While nothing is taken by Loki, a file is searched this far for lines of streams that may fare better."""
-_TURNS = 64
+_TURNS = 4
+"""Chunks between looks at the queues: what was just read is pushed while it is still in the processor's caches."""
 _LONG_HEAD_BYTES = 4096
 
 

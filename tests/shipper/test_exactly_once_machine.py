@@ -59,7 +59,7 @@ class Shipping(RuleBasedStateMachine):
                 Jsonl(f"{logs}/deep/**/*.jsonl", "test", "u@h"),
             ],
             options=Options(window_entries=60, window_bytes=20_000, max_line_bytes=50_000),
-            max_open=12,
+            max_open=60,
         )
         self.written: Counter[str] = Counter()
         self.at_risk: Counter[str] = Counter()

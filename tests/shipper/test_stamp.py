@@ -1,91 +1,64 @@
-from __future__ import annotations
+"""Stamps: unique, in order, and the same again from any state."""
 
-from itertools import groupby
+from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.stamp import ANSWER_RESIDUE, FRESH, SLOTS, STEP_NS, stamp_all
+from shipper.stamp import FRESH, SLOTS, STEP_NS, stamp_all
 
-BASE_NS = 1_795_000_000 * 10**9
-slots = st.integers(0, SLOTS - 1)
-near = st.integers(0, 12).map(lambda steps: BASE_NS + steps * STEP_NS)
-wild = st.integers(0, 10**13).map(lambda ns: BASE_NS + ns)
-owns = st.lists(near | wild | st.integers(0, 5000), max_size=60)
+MS = 10**6
+times = st.lists(st.integers(0, 40).map(lambda ms: 1_795_000_000 * 10**9 + ms * MS), max_size=60)
 
 
-@given(owns, slots)
-def test_equal_times_get_different_stamps_in_the_order_of_the_file(times: list[int], slot: int) -> None:
-    """Equal lines have equal times; Loki keeps all of them, in this order, if their nanoseconds differ."""
-    stamps, _ = stamp_all(times, slot, FRESH)
+@given(times, st.integers(0, SLOTS - 1))
+def test_no_two_lines_of_a_file_have_the_same_stamp_if_they_have_the_same_time(owns: list[int], slot: int) -> None:
+    """Equal lines have equal times, so this is what keeps all of them."""
+    stamps, _ = stamp_all(owns, slot, FRESH)
 
-    by_time = sorted(zip(times, stamps, strict=True), key=lambda pair: pair[0] // STEP_NS)
-    for _, group in groupby(by_time, key=lambda pair: pair[0] // STEP_NS):
-        got = [stamp for _, stamp in group]
-        assert got == sorted(set(got))
+    assert len(set(zip(owns, stamps, strict=True))) == len(owns)
 
 
-@given(owns, slots)
-def test_lines_that_do_not_run_backwards_keep_the_order_of_the_file(times: list[int], slot: int) -> None:
-    """A line as late as all before it gets a later stamp than all of those."""
-    stamps, _ = stamp_all(sorted(times), slot, FRESH)
+@given(times, times, st.integers(0, SLOTS - 1), st.integers(0, SLOTS - 1))
+def test_files_with_different_slots_never_meet(
+    ones: list[int], others: list[int], slot: int, other_slot: int
+) -> None:
+    """A slot is a residue that no other slot has."""
+    first, _ = stamp_all(ones, slot, FRESH)
+    second, _ = stamp_all(others, other_slot, FRESH)
+
+    assert slot == other_slot or not set(first) & set(second)
+
+
+@given(times)
+def test_stamps_order_lines_by_own_time_and_by_the_file_among_equals(owns: list[int]) -> None:
+    """What Promised order says, for times of a millisecond and a thousand lines in each."""
+    stamps, _ = stamp_all(owns, 7, FRESH)
+
+    by_stamp = sorted(range(len(owns)), key=lambda index: stamps[index])
+    assert by_stamp == sorted(range(len(owns)), key=lambda index: (owns[index], index))
+
+
+@given(times, st.integers(0, 60))
+def test_reading_again_from_any_chunk_gives_the_same_stamps(owns: list[int], cut: int) -> None:
+    """The state that travels with the position is all there is."""
+    whole, end = stamp_all(owns, 3, FRESH)
+    first, state = stamp_all(owns[:cut], 3, FRESH)
+    second, again = stamp_all(owns[cut:], 3, state)
+
+    assert (whole, end) == (first + second, again)
+
+
+def test_a_stamp_keeps_the_microsecond_of_the_own_time() -> None:
+    """A line that stands alone is shown at its own time."""
+    own = 1_795_000_000_123_456_789
+
+    assert stamp_all([own], 42, FRESH)[0] == [own - own % STEP_NS + 42]
+
+
+def test_a_burst_of_one_time_is_spread_in_steps_and_the_next_time_comes_after_it() -> None:
+    """More lines than fit into a millisecond push the next ones on, and the file's order holds."""
+    start = 1_795_000_000 * 10**9
+    stamps, _ = stamp_all([start] * 1500 + [start + MS], 0, FRESH)
 
     assert stamps == sorted(set(stamps))
-
-
-@given(owns, slots, st.data())
-def test_reading_again_from_any_saved_state_gives_the_same_stamps(
-    times: list[int], slot: int, data: st.DataObject
-) -> None:
-    """A repeat after a crash is the same entry, wherever the chunk began."""
-    at = data.draw(st.integers(0, len(times)))
-    stamps, end = stamp_all(times, slot, FRESH)
-
-    first, saved = stamp_all(times[:at], slot, FRESH)
-
-    assert stamp_all(times[at:], slot, saved) == (stamps[at:], end)
-    assert first == stamps[:at]
-
-
-@given(owns, owns, slots, slots)
-def test_files_with_different_slots_never_meet(mine: list[int], theirs: list[int], a: int, b: int) -> None:
-    """They can share a stream, and equal lines of both arrive."""
-    if a == b:
-        b = (a + 1) % SLOTS
-    ours, others = stamp_all(mine, a, FRESH)[0], stamp_all(theirs, b, FRESH)[0]
-
-    assert not set(ours) & set(others)
-    assert {stamp % STEP_NS for stamp in ours} <= {a}
-
-
-@given(owns, slots, slots)
-def test_stamps_given_because_of_an_answer_never_meet_those_of_any_file(
-    times: list[int], a: int, b: int
-) -> None:
-    """They have residues of their own."""
-    answered = BASE_NS + b + ANSWER_RESIDUE
-
-    assert answered not in stamp_all(times, a, FRESH)[0]
-
-
-@given(st.lists(wild, max_size=60), slots)
-def test_a_stamp_is_within_a_microsecond_a_line_of_the_own_time(times: list[int], slot: int) -> None:
-    """The shift is for telling lines apart, not for changing when they happened."""
-    stamps, _ = stamp_all(times, slot, FRESH)
-
-    for own, stamp in zip(times, stamps, strict=True):
-        assert own - STEP_NS < stamp <= own + (2 * len(times) + 1) * STEP_NS
-
-
-def test_a_line_with_a_time_of_its_own_keeps_its_microsecond() -> None:
-    """Only the nanoseconds below it are the slot's."""
-    assert stamp_all([BASE_NS + 1_234_567], 42, FRESH)[0] == [BASE_NS + 1_234_042]
-
-
-def test_a_line_that_comes_late_is_behind_all_that_have_its_time() -> None:
-    """Two equal ones, one of a later second, and again one of the first."""
-    later = BASE_NS + 10**9
-
-    stamps, _ = stamp_all([BASE_NS, BASE_NS, later, BASE_NS], 0, FRESH)
-
-    assert stamps == [BASE_NS, BASE_NS + STEP_NS, later, BASE_NS + 2 * STEP_NS]
