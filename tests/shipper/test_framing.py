@@ -49,7 +49,9 @@ def test_each_line_stands_at_its_offset(lines: list[bytes]) -> None:
         (b"", []),
     ],
 )
-def test_what_carries_nothing_is_left_out_and_nothing_else_is_changed(data: bytes, lines: list[bytes]) -> None:
+def test_what_carries_nothing_is_left_out_and_nothing_else_is_changed(
+    data: bytes, lines: list[bytes]
+) -> None:
     """Blank lines, a byte order mark, carriage returns and runs of NULs are no content; all else is."""
     assert frame(data, 0).lines == lines
 
@@ -62,3 +64,8 @@ def test_a_byte_order_mark_in_the_middle_of_a_file_is_content() -> None:
 def test_the_rest_of_a_finished_file_is_a_line() -> None:
     """A file that will not grow any more ends its last line."""
     assert frame(b"a\nb", 5, finished=True) == Framed([5, 7], [b"a", b"b"], 8)
+
+
+def test_blanks_at_the_edges_of_a_line_that_says_something_stay() -> None:
+    """Only a line of nothing but blanks is none."""
+    assert frame(b"  indented \t\n", 0).lines == [b"  indented \t"]
