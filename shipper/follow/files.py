@@ -189,11 +189,11 @@ class Files:
         self.truncations += 1
         old_fd, tracked.fd = tracked.fd, -1
         self._unlist(tracked)
-        unread = not tracked.account.clear or tracked.unread_bytes > 0
-        copy = (
-            self._seek(tracked.path, tracked.fingerprint, skip=(tracked.dev, tracked.ino)) if unread else None
-        )
-        if old_fd >= 0:
+        # Sought even if nothing is known to be unread: lines may have come between the last look and the cut.
+        copy = self._seek(tracked.path, tracked.fingerprint, skip=(tracked.dev, tracked.ino))
+        if old_fd >= 0 and tracked.phase is Phase.DRAINING:
+            self._succeed(tracked, old_fd, now_s, version)
+        elif old_fd >= 0:
             os.close(old_fd)
             self.open_count -= 1
         if copy is not None:
@@ -253,11 +253,29 @@ class Files:
             self._new_at(covered, path, status, now_s, version)
 
     def _changed(self, known: Tracked, status: os.stat_result) -> None:
+        self.ready[known.id] = known
+        if status.st_size <= known.size and status.st_mtime_ns == known.mtime_ns:
+            return
+        if not self._only_grew(known):
+            return  # the reader notices as well, by the time of the change, and looks for a copy
         known.mtime_ns = status.st_mtime_ns
         if status.st_size > known.size:
             known.size = status.st_size
             known.account.dirty = True
-        self.ready[known.id] = known
+
+    @staticmethod
+    def _only_grew(known: Tracked) -> bool:
+        """Tell whether the inode still holds what was read: else its size says nothing of what is lost."""
+        if known.fd >= 0:
+            return known.is_in(known.fd)
+        try:
+            fd = open_regular(known.path, known.root)
+        except (Refused, OSError):
+            return False
+        try:
+            return known.is_in(fd)
+        finally:
+            os.close(fd)
 
     def _new_at(
         self, covered: Covered, path: str, status: os.stat_result, now_s: float, version: int

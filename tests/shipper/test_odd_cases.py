@@ -128,6 +128,7 @@ def test_a_file_cut_in_place_is_read_anew_even_when_it_is_longer_than_before(wor
         counts.append(len(shop.arrived()))
 
     assert counts == expected("truncated-file")["lines_shipped_after"]
+    assert shop.lost_bytes == 0
 
 
 def test_three_identical_lines_of_one_time_are_three_in_loki_in_the_order_of_the_file(
