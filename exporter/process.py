@@ -11,6 +11,9 @@ from pathlib import Path
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 """The inode of the host's pid namespace is a constant of the kernel (PROC_PID_INIT_INO)."""
 
+_KERNEL_THREAD = 0x00200000
+"""PF_KTHREAD, in the flags of /proc/PID/stat."""
+
 _ENVIRON_LIMIT_BYTES = 1 << 20
 
 
@@ -27,11 +30,14 @@ PidProbe = Callable[[int], Process | bool | None]
 
 
 def probe_pid(pid: int) -> Process | None:
-    """Return the live process under `pid`, None when there is none. A zombie is none.
+    """Return the live process under `pid`, None when there is none.
+
+    A zombie is none; nor are the host's pid 1 and the kernel's threads, whose low numbers a runner in a
+    container of its own writes into its pid file.
 
     A process that may not be signalled (another user's) is alive.
     """
-    if pid <= 0:
+    if pid <= 0 or (pid == 1 and pids_are_visible()):
         return None
     try:
         os.kill(pid, 0)
@@ -61,7 +67,7 @@ def pids_are_visible() -> bool:
 def _from_stat(pid: int, stat: bytes, now_s: float, uptime_s: float) -> Process | None:
     # The command's name stands in parentheses and may hold anything: fields are counted after the last one.
     fields = stat[stat.rindex(b")") + 2 :].split()
-    if fields[0] in {b"Z", b"X"}:
+    if fields[0] in {b"Z", b"X"} or int(fields[6]) & _KERNEL_THREAD:
         return None
     age_s = uptime_s - int(fields[19]) / os.sysconf("SC_CLK_TCK")
     return Process(now_s - age_s, lambda: _environ(pid))

@@ -133,6 +133,22 @@ class Document(Generic[T]):
         self._good_at_s = float("-inf")
 
 
+def read_tail(tree: Tree, path: str, limit_bytes: int) -> bytes:
+    """Return the complete lines in the last `limit_bytes` of the file at `path`; b"" where there is none."""
+    fd = tree.open_file(path)
+    if isinstance(fd, Refused):
+        return b""
+    try:
+        start = max(0, os.fstat(fd).st_size - limit_bytes)
+        tail = os.pread(fd, limit_bytes, start)
+    except OSError:
+        return b""  # it was only a help
+    finally:
+        os.close(fd)
+    first = tail.find(b"\n") + 1 if start else 0
+    return tail[first : tail.rfind(b"\n") + 1]
+
+
 def read_text(tree: Tree, path: str, limit_bytes: int) -> bytes | Refused:
     """Return the bytes of the regular file at `path`, refused when there are more than `limit_bytes`."""
     fd = tree.open_file(path)

@@ -226,3 +226,38 @@ class TestCounter:
         assert page.value("loki_mode_iteration_duration_seconds_bucket", le="60.0") == 1
         assert page.value("loki_mode_council_votes_total", vote="approve") == 2
         assert "# TYPE loki_mode_iteration_duration_seconds histogram" in page_text(world.collector())
+
+
+class TestLookingBack:
+    """A log that was rotated in the middle of a session, before the exporter began."""
+
+    def test_the_session_goes_on_from_the_rotated_log(self, world: World) -> None:
+        """Its start and its iteration are in the old file; the lines of that are not counted."""
+        world.runner(age_s=600)
+        world.event("session_start", age_s=590)
+        world.event("iteration_start", age_s=100, iteration=37)
+        (world.root / "events.jsonl").rename(world.root / "events.jsonl.1")
+        world.event("phase_change", age_s=5)
+        world.state(age_s=1, iteration=0)
+        page = world.page()
+
+        assert page.value("loki_iteration_current") == 37
+        assert page.value("loki_uptime_seconds") == 590
+        assert page.value("loki_events_total") == 1
+
+    @pytest.mark.parametrize("content", [b"", b"x", b"\xff\n{}\n[", b"{" * 2_000_000])
+    def test_a_rotated_log_that_is_none_is_no_help_and_no_harm(self, world: World, content: bytes) -> None:
+        """Whatever lies there, the page is made."""
+        world.write("events.jsonl.1", content)
+        world.event("phase_change")
+
+        assert world.page().value("loki_events_total") == 1
+
+    def test_a_later_session_start_has_the_last_word(self, world: World) -> None:
+        """What the rotated log tells is of an earlier session then."""
+        world.event("iteration_start", age_s=900, iteration=37)
+        (world.root / "events.jsonl").rename(world.root / "events.jsonl.1")
+        world.event("session_start", age_s=50)
+        world.event("iteration_start", age_s=40, iteration=1)
+
+        assert world.page().value("loki_iteration_current") == 1

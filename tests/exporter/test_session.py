@@ -299,9 +299,10 @@ class TestUptime:
         assert judge(evidence).uptime_s == 44
 
     def test_of_several_sessions_is_the_projects_own(self) -> None:
-        """The first pid file is the project's; where that is dead, the youngest live session counts."""
-        sessions = (pid_file(age_s=50, process=LIVE), pid_file(age_s=10, process=LIVE))
-        with_unknown = (*sessions, PidFile(None, 9, LIVE))
+        """`loki.pid` is the project's; where that is dead, the youngest live session counts."""
+        ages = (50, 10, 40)
+        sessions = tuple(replace(pid_file(age_s=age, process=LIVE), is_own=False) for age in ages)
+        with_unknown = (*sessions, PidFile(None, 9, LIVE, is_own=False))
         own = judge(replace(NOTHING, pid_files=(pid_file(age_s=30, process=LIVE), *sessions)))
         others = judge(replace(NOTHING, pid_files=(pid_file(age_s=5), *with_unknown)))
 
@@ -459,7 +460,7 @@ class TestProbe:
 
         monkeypatch.setattr("exporter.process.os.kill", deny)
 
-        assert probe_pid(1) is not None
+        assert probe_pid(os.getpid()) is not None
 
     def test_visibility_of_pids_is_an_answer(self) -> None:
         """Whether we see the host's pids is a plain yes or no, wherever the test runs."""
@@ -509,3 +510,73 @@ class TestProbe:
         world.write("dashboard-state.json", '{"tasks": ,')
 
         assert world.page().value("loki_session_status") == 0
+
+    def test_a_skill_session_after_a_killed_runner_runs(self, world: World) -> None:
+        """The dead runner left its pid file; session.json began after it and speaks for itself."""
+        world.write("loki.pid", "7\n", age_s=86_400)
+        world.event("iteration_start", age_s=86_000, iteration=9)
+        world.write("session.json", json.dumps({"status": "running", "startedAt": world.time(600)}))
+        page = world.page()
+
+        assert page.value("loki_session_status") == 1
+        assert page.value("loki_uptime_seconds") == 600
+        assert page.value("loki_iteration_current") is None
+
+    def test_an_old_session_file_does_not_revive_a_killed_runner(self, world: World) -> None:
+        """It began before the pid file was written: the runner, not the skill, was the last."""
+        world.write("session.json", json.dumps({"status": "running", "startedAt": world.time(9_000)}))
+        world.write("loki.pid", "7\n", age_s=600)
+
+        assert world.page().value("loki_session_status") == 0
+
+    def test_in_a_container_the_pid_files_time_begins_the_session(self, tmp_path: Path) -> None:
+        """What a killed session left in the events belongs to it, also where pids cannot be seen."""
+        world = World(tmp_path / "demo" / ".loki", pids_visible=False)
+        world.event("session_start", age_s=86_400)
+        world.event("iteration_start", age_s=86_000, iteration=7)
+        world.write("loki.pid", "1\n", age_s=20)
+        world.state(age_s=2, mode="autonomous", startedAt=world.time(2_592_000))
+        page = world.page()
+        world.close()
+
+        assert page.value("loki_session_status") == 1
+        assert page.value("loki_uptime_seconds") == 20
+        assert page.value("loki_iteration_current") is None
+
+    def test_an_old_state_does_not_outdo_a_later_session(self, world: World) -> None:
+        """A runner without a state writer reached 2 and ended; yesterday's state says 40."""
+        world.state(age_s=86_400, iteration=40)
+        world.event("session_start", age_s=300)
+        world.event("iteration_start", age_s=200, iteration=2)
+        world.event("session_end", age_s=10)
+
+        assert world.page().value("loki_iteration_current") == 2
+
+    def test_the_provider_is_that_of_this_session(self, world: World) -> None:
+        """A state that an earlier session wrote does not say who works now."""
+        world.state(age_s=86_400, provider="codex", version="5.46.0", phase="OLD")
+        world.runner(age_s=60)
+        world.write("state/provider", "claude\n", age_s=61)
+        info = world.page().of("loki_mode_session_info")
+
+        assert info == {'{phase="OLD",provider="claude",version="5.46.0"}': 1}
+
+    def test_the_hosts_first_process_and_kernel_threads_are_no_runners(self) -> None:
+        """The low pids of a container mean others on the host."""
+        if pids_are_visible():
+            assert probe_pid(1) is None
+            assert probe_pid(2) is None
+
+    def test_a_dead_or_reused_pid_in_session_json_is_a_stopped_session(self, world: World) -> None:
+        """The process that has the number now began long after the session."""
+        world.live[5] = Process(started_s=world.now_s - 10)
+        world.write("session.json", json.dumps({"status": "running", "pid": 5, "started": world.time(900)}))
+
+        assert world.page().value("loki_session_status") == 0
+
+    def test_a_session_start_of_tomorrow_is_none(self, world: World) -> None:
+        """A clock that was wrong for a moment does not make the uptime 0; the pid file's time counts."""
+        world.runner(age_s=60)
+        world.event("session_start", age_s=-864_000)
+
+        assert world.page().value("loki_uptime_seconds") == 60

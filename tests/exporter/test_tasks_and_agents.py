@@ -267,3 +267,23 @@ class TestTheStatesCopy:
         world.write("state/agents.json", "[]")
 
         assert world.page().value("loki_agents_total") == 0
+
+    def test_agents_of_a_killed_session_are_not_those_of_the_next(self, world: World) -> None:
+        """Left behind in the list, in the state's copy, and in what was remembered: none is at work now."""
+        left = [{"tool_id": "a", "status": "active"}]
+        world.write("state/agents.json", left, age_s=7_200)
+        world.state(age_s=7_200, agents=left)
+        before = world.page()
+        world.advance(10)
+        world.runner(age_s=5)
+        world.write("state/agents.json", "[]", age_s=1)
+
+        assert (before.value("loki_agents_active"), before.value("loki_agents_total")) == (0, 1)
+        assert (world.page().value("loki_agents_active"), world.page().value("loki_agents_total")) == (0, 0)
+
+    def test_an_old_list_is_nobodys_while_the_new_session_has_none(self, world: World) -> None:
+        """v9's other runner writes no agents: what an earlier session left is not its list."""
+        world.write("state/agents.json", [{"tool_id": "a", "status": "active"}], age_s=7_200)
+        world.runner(age_s=5)
+
+        assert world.page().value("loki_agents_active") is None

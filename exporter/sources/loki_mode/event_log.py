@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+from exporter.files.document import read_tail
 from exporter.files.growing_file import GrowingFile
 from exporter.files.tree import Refused, Tree
 from exporter.sources.loki_mode.events import EventTally, EventTotals
@@ -22,6 +23,9 @@ SLICE_BYTES = 1 << 20
 SCRAPE_BUDGET_S = 0.1
 SLICE_S = 0.02
 """Where lines are absurdly short or broken, the time ends the reading before the bytes do."""
+
+
+_LOOK_BACK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class EventLog:
         self._lock = threading.Lock()
         self._tally = EventTally()
         self._file = GrowingFile("events.jsonl", self._tally)
+        self._has_looked_back = False
         self._totals: EventTotals | None = None
         self._true_at_s = float("-inf")
 
@@ -55,6 +60,7 @@ class EventLog:
         An incomplete one leaves the last totals standing for `keep_s` seconds: late, but never falling.
         """
         with self._lock:
+            self._look_back(tree)
             progress = self._file.advance(tree, SCRAPE_BUDGET_BYTES, SCRAPE_BUDGET_S)
             if progress.is_readable and progress.caught_up:
                 if self._totals is None or self._totals.events != self._tally.events:
@@ -72,7 +78,23 @@ class EventLog:
     def catch_up(self, tree: Tree) -> int:
         """Read one slice more; return the bytes that are left."""
         with self._lock:
+            self._look_back(tree)
             return self._file.advance(tree, SLICE_BYTES, SLICE_S).unread_bytes
+
+    def _look_back(self, tree: Tree) -> None:
+        """Learn from the end of the rotated log, once, which session goes on in the one at hand.
+
+        The log may have been rotated in the middle of a session, before this process began. Its lines are not
+        counted: a count begins with the file that is there.
+        """
+        if self._has_looked_back or isinstance(tree.stat(self._file.path), Refused):
+            return
+        self._has_looked_back = True
+        tail = read_tail(tree, "events.jsonl.1", _LOOK_BACK_BYTES)
+        if tail:
+            earlier = EventTally()
+            earlier.lines(tail)
+            self._tally.continue_from(earlier)
 
     @property
     def lines_rejected(self) -> int:

@@ -94,6 +94,12 @@ class EventTally(LineSink):
             _epoch_s(self._last_at),
         )
 
+    def continue_from(self, earlier: EventTally) -> None:
+        """Take over where another tally's lines left the session; its counts are not taken over."""
+        self._open_iterations = earlier._open_iterations
+        self._started_at, self._ended = earlier._started_at, earlier._ended
+        self._iteration, self._iteration_at = earlier._iteration, earlier._iteration_at
+
     def lines(self, block: bytes) -> None:
         """Take a block of complete lines."""
         records = decode_block(block)
@@ -133,7 +139,7 @@ class EventTally(LineSink):
                 records.append(record)
         return records
 
-    def _mark(self, records: Iterable[Record]) -> None:
+    def _mark(self, records: Iterable[Record]) -> None:  # noqa: C901 (one loop, for speed)
         """Follow sessions and iterations through records of the marking types, in file order.
 
         One loop with plain attributes, because it runs for most lines of a long history; what needs no order
@@ -156,7 +162,11 @@ class EventTally(LineSink):
                     open_iterations[number] = record.timestamp
             elif type_ == "iteration_complete":
                 outcomes.append(data.status if data.status in _NAMED_OUTCOMES else "other")
-                began, ended = open_iterations.pop(as_count(data.iteration), None), record.timestamp
+                number = as_count(data.iteration)
+                if number is not None and number != self._iteration and number not in open_iterations:
+                    # Its start was a line that could not be read (v5 does not escape a path in it).
+                    self._iteration, self._iteration_at = number, record.timestamp
+                began, ended = open_iterations.pop(number, None), record.timestamp
                 if began is not None and ended is not None and ended >= began:
                     durations_s.append((ended - began).total_seconds())
             elif type_ == "council_vote":

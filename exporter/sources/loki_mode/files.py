@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from exporter.files.document import Document, Reading, Standing
@@ -16,7 +16,7 @@ from exporter.process import PidProbe, Process
 from exporter.sources.loki_mode import extras, lists
 from exporter.sources.loki_mode.cost import Record, parse_record, parse_result_cost
 from exporter.sources.loki_mode.event_log import EventLog, EventLogReading
-from exporter.sources.loki_mode.session import PidFile
+from exporter.sources.loki_mode.session import PidFile, is_alive
 from exporter.sources.loki_mode.state import State, parse_state
 
 DOCUMENT_LIMIT_BYTES = 2 << 20
@@ -150,7 +150,7 @@ class ProjectFiles:
             receipts=receipts,
             events=events,
             pid_files=pid_files,
-            is_session_pid_dead=self._is_dead(session.value),
+            is_session_pid_dead=self._is_dead(session),
             is_pause_file=tree.exists("PAUSE"),
             mtimes_s=_mtimes(documents, records, events),
             problems=(
@@ -185,7 +185,7 @@ class ProjectFiles:
             if reading.problem is not None:
                 problems.append(reading.problem)
             if reading.exists:
-                yield self._pid_file(tree, path, reading, now_s)
+                yield replace(self._pid_file(tree, path, reading, now_s), is_own=path == "loki.pid")
 
     def _pid_file(self, tree: Tree, path: str, reading: Reading[int], now_s: float) -> PidFile:
         pid = reading.value
@@ -201,8 +201,13 @@ class ProjectFiles:
         answer = self._pid_probe(pid)
         return Process() if answer is True else answer or None
 
-    def _is_dead(self, session: extras.SessionInfo | None) -> bool:
-        return session is not None and bool(session.pid) and self._process(session.pid or 0) is None
+    def _is_dead(self, reading: Reading[extras.SessionInfo]) -> bool:
+        """Whether `session.json` names a process, and it does not live or is another one by now."""
+        session = reading.value
+        if session is None or not session.pid:
+            return False
+        written_s = session.started_s if session.started_s is not None else reading.mtime_s
+        return not is_alive(written_s, self._process(session.pid))
 
     def _listed(self, tree: Tree, path: str, limit: int, problems: list[Refused]) -> list[str] | None:
         """Return the names in a folder, None where there is none; why it may not be read is told once."""

@@ -73,6 +73,12 @@ def _written_s(stated_s: float | None, mtime_s: float | None, limit_s: float) ->
     return stated_s if stated_s is not None and stated_s <= limit_s else mtime_s
 
 
+def state_written_s(facts: Facts) -> float | None:
+    """Return when the state was written, by its own word or else by its mtime."""
+    state = facts.state.value
+    return state.timestamp_s if state is not None and state.timestamp_s is not None else facts.state.mtime_s
+
+
 def max_iterations(environments: Iterable[Mapping[str, str] | None]) -> int | str:
     """Return the limit from the first environment that sets it, else 1000.
 
@@ -108,7 +114,7 @@ def rows(facts: Facts, derived: Derived) -> Iterator[Row]:
     if facts.events.totals is not None:
         yield Row(f.EVENTS, {}, facts.events.totals.events)
     yield from _known(f.UPTIME, session.uptime_s)
-    yield from _session_info(facts)
+    yield from _session_info(facts, session)
     if facts.events.totals is not None and facts.events.was_there:
         yield from _events(facts.events.totals)
     yield from _costs(derived.costs)
@@ -139,15 +145,20 @@ def _agents(derived: Derived) -> Iterator[Row]:
     yield from _known(f.AGENTS, registered)
 
 
-def _session_info(facts: Facts) -> Iterator[Row]:
+def _session_info(facts: Facts, verdict: Session) -> Iterator[Row]:
+    """Yield what is known of the session; a state that an earlier session wrote has the last word."""
     state, orchestrator, session = facts.state.value, facts.orchestrator.value, facts.session.value
-    known = {
-        "phase": (state.phase if state else None) or (orchestrator.phase if orchestrator else None),
-        "provider": (state.provider if state else None)
-        or facts.provider.value
-        or (session.provider if session else None),
-        "version": (state.version if state else None) or (orchestrator.version if orchestrator else None),
-    }
+    by_state = [state.phase, state.provider, state.version] if state else [None, None, None]
+    of_session = session.provider if session and verdict.is_of(session.started_s) else None
+    beside = [
+        orchestrator.phase if orchestrator else None,
+        of_session or facts.provider.value or (session.provider if session else None),
+        orchestrator.version if orchestrator else None,
+    ]
+    pairs = zip(by_state, beside, strict=True)
+    if not verdict.is_of(state_written_s(facts), slack_s=2.0):
+        pairs = zip(beside, by_state, strict=True)
+    known = dict(zip(("phase", "provider", "version"), (one or other for one, other in pairs), strict=True))
     labels = {name: label_value(value) for name, value in known.items() if value}
     if labels:
         yield Row(f.SESSION_INFO, labels, 1)

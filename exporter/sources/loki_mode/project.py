@@ -15,7 +15,14 @@ from exporter.sources.loki_mode import families
 from exporter.sources.loki_mode.cost import UNKNOWN_COSTS, Costs, add_up
 from exporter.sources.loki_mode.files import Facts, ProjectFiles
 from exporter.sources.loki_mode.lists import AgentCounts
-from exporter.sources.loki_mode.numbers import Derived, agents_of_state, evidence, max_iterations, rows
+from exporter.sources.loki_mode.numbers import (
+    Derived,
+    agents_of_state,
+    evidence,
+    max_iterations,
+    rows,
+    state_written_s,
+)
 from exporter.sources.loki_mode.session import Session, Status, judge
 
 
@@ -182,12 +189,14 @@ class _AgentMemory:
     def counts(self, facts: Facts, session: Session, now_s: float) -> AgentCounts | None:
         """Return the agents by their own file; while that is empty or torn, by what stands in for it."""
         listed = facts.agents.value if facts.agents.standing is Standing.GOOD else None
+        if session.status not in {Status.RUNNING, Status.PAUSED}:
+            return agents_of_state(facts) if not facts.agents.exists else listed
+        if not session.is_of(facts.agents.mtime_s, slack_s=2.0):
+            listed = None  # an earlier session left it behind
         if listed is not None and listed[1] > 0:
             self.last, self.seen_s = listed, now_s
             return listed
-        if session.status not in {Status.RUNNING, Status.PAUSED}:
-            return agents_of_state(facts) if not facts.agents.exists else listed
-        if now_s - self.seen_s <= self.keep_s:
+        if now_s - self.seen_s <= self.keep_s and session.is_of(self.seen_s):
             return self.last
-        copied = agents_of_state(facts)
+        copied = agents_of_state(facts) if session.is_of(state_written_s(facts), slack_s=2.0) else None
         return copied if copied is not None and (listed is None or copied[1] > 0) else listed

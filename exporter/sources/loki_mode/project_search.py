@@ -38,6 +38,7 @@ class ProjectSearch:
             limit_bytes=REGISTRY_LIMIT_BYTES,
         )
         self._reading: Reading[Sequence[str]] | None = None
+        self._registered: Sequence[str] = ()
         self._problems: list[Refused] = []
         self._is_missing_told = False
         self._is_limit_told = False
@@ -50,7 +51,9 @@ class ProjectSearch:
             self._reading = self._document.read(tree, now_s)
         if self._reading.problem is not None:
             self._problems.append(self._reading.problem)
-        return self._reading.value or ()
+        if self._reading.standing is not Standing.BROKEN:
+            self._registered = self._reading.value or ()
+        return self._registered  # a registry that stays broken takes no project away
 
     def read(self, now_s: float) -> SourceReading:  # noqa: ARG002 (a source's form; the search was just made)
         """Return what the last search found; down without any project or registry."""

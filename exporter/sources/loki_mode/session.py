@@ -6,7 +6,7 @@ Upstream believes `mode` and reports a killed session as running for ever; a liv
 |---|---|---|
 | names a live process | PAUSE file, or a fresh state of this session says `paused` | 2 |
 | names a live process | else | 1 |
-| names none (dead, reused, not positive, unreadable) | - | 0 |
+| names none (dead, reused, not positive, unreadable) | no skill session began after it | 0 |
 | none, or pids not visible | fresh state, not vetoed by a later `session_end` | by its `mode` |
 | none | state older than the limit | 0 |
 | none | no state, or one older than `session.json` | by `session.json`'s `status` |
@@ -51,6 +51,7 @@ class PidFile:
     written_s: float | None
     pid: int | None
     process: Process | None = None
+    is_own: bool = True  # the project's `loki.pid`, not one of `sessions/*/`
     is_settled: bool = True  # False: unreadable, and young enough to be just being written
 
 
@@ -96,22 +97,31 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The verdict; None stands for unknown. `live` is the pid file of the runner, when there is one."""
+    """The verdict; None stands for unknown. `live` is the pid file of the runner, when there is one.
+
+    `since_s`: what is older belongs to an earlier session; Unix seconds.
+    """
 
     status: Status | None
     iteration: int | None
     uptime_s: float | None
     live: PidFile | None
+    since_s: float | None = None
+
+    def is_of(self, when_s: float | None, slack_s: float = 0.0) -> bool:
+        """Whether something written at that time belongs to this session; unknown times do."""
+        return when_s is None or self.since_s is None or when_s + slack_s >= int(self.since_s)
 
 
 def judge(evidence: Evidence) -> Session:
     """Return the verdict on a project's session."""
     live = _live_pid_file(evidence)
     status = _status(evidence, live)
-    since_s = live.written_s if live is not None else _skill_session_since_s(evidence)
+    since_s = _since_s(evidence, live)
     if since_s is not None and since_s > evidence.now_s:
         since_s = None  # a file from the future was copied or touched; its time tells nothing
-    return Session(status, _iteration(evidence, live, since_s), _uptime_s(evidence, status, since_s), live)
+    iteration = _iteration(evidence, live, since_s)
+    return Session(status, iteration, _uptime_s(evidence, status, since_s), live, since_s)
 
 
 def is_alive(written_s: float | None, process: Process | None) -> bool:
@@ -128,15 +138,13 @@ def _live_pid_file(evidence: Evidence) -> PidFile | None:
     if not evidence.pids_visible:
         return None
     live = [p for p in evidence.pid_files if is_alive(p.written_s, p.process)]
-    if live and live[0] is evidence.pid_files[0]:
-        return live[0]
-    return max(live, key=lambda p: p.written_s or 0.0, default=None)
+    return max(live, key=lambda p: (p.is_own, p.written_s or 0.0), default=None)
 
 
 def _status(evidence: Evidence, live: PidFile | None) -> Status | None:
     if live is not None:
         return _status_of_live(evidence, live)
-    if evidence.pid_files and evidence.pids_visible:
+    if evidence.pid_files and evidence.pids_visible and not _is_decided_by_session_file(evidence):
         return Status.STOPPED if all(p.is_settled for p in evidence.pid_files) else None
     return _status_without_pid(evidence)
 
@@ -157,7 +165,7 @@ def _status_without_pid(evidence: Evidence) -> Status | None:
     if state is None and evidence.state_is_torn:
         has_ended = evidence.marks is not None and evidence.marks.ended
         return Status.STOPPED if has_ended else None
-    if state is not None and (_is_fresh(evidence, state) or not _is_newer(session, state)):
+    if state is not None and not _is_decided_by_session_file(evidence):
         return _status_by_state(evidence, state)
     if session is None:
         # A pid file that cannot be judged (a container) and no state beside it: nobody knows.
@@ -168,18 +176,28 @@ def _status_without_pid(evidence: Evidence) -> Status | None:
     return _with_pause(_word(session.status), evidence)
 
 
-def _skill_session_since_s(evidence: Evidence) -> float | None:
-    """Return when the session of `session.json` began, where that file is the one that decides.
+def _since_s(evidence: Evidence, live: PidFile | None) -> float | None:
+    """Return the time before which everything belongs to an earlier session: that of the file that decides.
 
-    The events may end with an earlier session that was killed; its marks do not belong to this one.
+    The events may end with a session that was killed; its marks do not belong to this one.
     """
+    if live is not None:
+        return live.written_s
+    if _is_decided_by_session_file(evidence):
+        return evidence.session.started_s if evidence.session is not None else None
+    if evidence.pids_visible:
+        return None
+    return max((p.written_s for p in evidence.pid_files if p.written_s is not None), default=None)
+
+
+def _is_decided_by_session_file(evidence: Evidence) -> bool:
+    """Whether a skill session speaks: nothing that a runner wrote is newer than its `session.json`."""
     state, session = evidence.state, evidence.session
-    is_decided_by_pid = bool(evidence.pid_files) and evidence.pids_visible
-    if session is None or is_decided_by_pid or (state is None and evidence.state_is_torn):
-        return None
-    if state is not None and (_is_fresh(evidence, state) or not _is_newer(session, state)):
-        return None
-    return session.started_s
+    if session is None or (state is None and evidence.state_is_torn):
+        return False
+    if state is not None and (_is_fresh(evidence, state) or not _is_newer(session, state.written_s)):
+        return False
+    return all(_is_newer(session, p.written_s) for p in evidence.pid_files)
 
 
 def _status_by_state(evidence: Evidence, state: StateFile) -> Status | None:
@@ -201,14 +219,14 @@ def _word(word: str | None) -> Status | None:
 
 
 def _is_fresh(evidence: Evidence, state: StateFile) -> bool:
-    return state.written_s is not None and evidence.now_s - state.written_s <= evidence.state_max_age_s
+    return state.written_s is not None and abs(evidence.now_s - state.written_s) <= evidence.state_max_age_s
 
 
-def _is_newer(session: SessionFile | None, state: StateFile) -> bool:
-    """Whether a skill session began after the last runner had written its state."""
-    if session is None or session.started_s is None or state.written_s is None:
+def _is_newer(session: SessionFile, written_s: float | None) -> bool:
+    """Whether a skill session began after a runner had written something for the last time."""
+    if session.started_s is None or written_s is None:
         return False
-    return session.started_s > state.written_s
+    return session.started_s > written_s
 
 
 def _is_since(when_s: float | None, since_s: float | None) -> bool:
@@ -229,7 +247,11 @@ def _iteration(evidence: Evidence, live: PidFile | None, since_s: float | None) 
     if marks is None:
         return None
     known = []
-    if state is not None and state.iteration is not None and _is_since(state.written_s, since_s):
+    if (
+        state is not None
+        and state.iteration is not None
+        and _is_since(state.written_s, since_s or marks.started_s)
+    ):
         known.append(state.iteration)
     is_earlier = marks.ended and live is not None and since_s is None
     if marks.iteration is not None and _is_since(marks.iteration_s, since_s) and not is_earlier:
@@ -250,7 +272,8 @@ def _uptime_s(evidence: Evidence, status: Status | None, since_s: float | None) 
 
 def _began_s(evidence: Evidence, marks: SessionMarks, since_s: float | None) -> float | None:
     """Return when this session began: its `session_start`, else its pid file, else `startedAt`."""
-    if marks.started_s is not None and _is_since(marks.started_s, since_s) and not marks.ended:
+    is_past = marks.started_s is not None and marks.started_s <= evidence.now_s + evidence.state_max_age_s
+    if is_past and _is_since(marks.started_s, since_s) and not marks.ended:
         return marks.started_s
     if since_s is not None:
         return since_s
