@@ -1,4 +1,4 @@
-"""The configuration: flags over environment over TOML over defaults, read once, all problems in one message."""
+"""The configuration: flags over environment over TOML over defaults, all problems in one message."""
 
 from __future__ import annotations
 
@@ -81,6 +81,13 @@ def _size(text: str) -> int:
     return number
 
 
+def _timeout(text: str) -> float:
+    seconds = parse_duration_s(text)
+    if seconds <= 0:
+        raise ValueError("must be more than nothing")
+    return seconds
+
+
 def _choice(*allowed: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in allowed:
@@ -113,7 +120,7 @@ SETTINGS: dict[str, Setting] = {
     "state_dir": Setting(str, ""),
     "listen_address": Setting(_listen, "127.0.0.1:57375"),
     "shutdown_timeout": Setting(parse_duration_s, "30s"),
-    "request_timeout": Setting(parse_duration_s, "30s"),
+    "request_timeout": Setting(_timeout, "30s"),
     "tenant": Setting(str, ""),
     "basic_user": Setting(str, ""),
     "basic_password_file": Setting(str, ""),
@@ -179,9 +186,11 @@ def load(
             problems.append(f"loki_url: {error}")
     elif need_loki and enabled is not False:
         problems.append("no Loki: give --loki-url, LLM_PROXY_LOKI_URL or loki_url")
-    for name in ("basic_password_file", "bearer_token_file"):
-        if values[name] and not os.access(values[name], os.R_OK):
-            problems.append(f"{name}: {values[name]} cannot be read")
+    problems += [
+        f"{name}: {values[name]} cannot be read"
+        for name in ("basic_password_file", "bearer_token_file")
+        if values[name] and not os.access(values[name], os.R_OK)
+    ]
     if problems:
         raise ConfigError(problems)
     return Config(
@@ -233,8 +242,13 @@ def _toml(path: str | None, problems: list[str]) -> dict[str, Any]:
         flat.update({f"loki_{name}" if name != "url" else "loki_url": value for name, value in inner.items()})
     known = {_toml_name(name) for name in SETTINGS} | set(SETTINGS)
     problems += [f"{path}: unknown setting {name}" for name in flat if name not in known]
-    flat["source"] = table.get("source", [])
-    flat["sources"] = table.get("sources", [])
+    for name in ("source", "sources"):
+        flat[name] = table.get(name, [])
+        if not isinstance(flat[name], list):
+            problems.append(f"{path}: {name} must be a list")
+            flat[name] = []
+    if not isinstance(table.get("loki", {}), dict):
+        problems.append(f"{path}: loki must be a table")
     return flat
 
 
@@ -273,7 +287,7 @@ def _enabled(text: str, problems: list[str]) -> bool | None:
         return None
 
 
-def _sources(
+def _sources(  # noqa: PLR0917 - called once, with all there is
     source_flags: tuple[str, ...],
     table: Mapping[str, Any],
     environ: Mapping[str, str],
@@ -296,7 +310,8 @@ def _sources(
             if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
                 problems.append("[[source]]: needs kind and path")
             else:
-                wanted.append((str(entry.get("kind")), entry["path"], entry.get("app")))
+                app = entry.get("app")
+                wanted.append((str(entry.get("kind")), entry["path"], None if app is None else str(app)))
     if not wanted and not problems:
         wanted = [(kind, path, None) for kind, path in _found(environ)]
     machine = values["machine"] or default_machine
@@ -305,7 +320,13 @@ def _sources(
         if kind not in KINDS:
             problems.append(f"source {kind}={path}: unknown kind, must be one of {', '.join(KINDS)}")
             continue
-        absolute = str(pathlib.Path(path).expanduser().absolute())
+        try:
+            absolute = str(pathlib.Path(path).expanduser().absolute())
+            absolute.encode()
+        except (RuntimeError, UnicodeEncodeError):
+            # No home directory of that name; or bytes that positions cannot hold.
+            problems.append(f"source {kind}={path!r}: not a path that can be followed")
+            continue
         named = {"app": app} if app else {}
         source = KINDS[kind](absolute, values["environment"], machine, **named)
         made[source.name] = source

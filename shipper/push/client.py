@@ -63,10 +63,10 @@ class Endpoint:
 def push_url(text: str) -> str:
     """Return the push address of a Loki given with or without the path; raises `ValueError`."""
     parts = urlsplit(text if "://" in text else f"http://{text}")
+    if "@" in text:  # first of all: no message may repeat a password
+        raise ValueError("credentials do not belong into the address: use --basic-user and a password file")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"not an http or https address: {text!r}")
-    if parts.username or parts.password:
-        raise ValueError("credentials do not belong into the address: use --basic-user and a password file")
     if parts.query or parts.fragment:
         raise ValueError("the address has a query or fragment")
     path = parts.path.rstrip("/")

@@ -1,0 +1,360 @@
+"""What Loki answers, and what becomes of the lines."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Callable
+
+import orjson
+import pytest
+from receiver import Answer, Rules
+from shipper_world import World
+
+from shipper.deadletter import DeadLetters
+from shipper.sorting import Policy
+from shipper.sources.loki_mode import LokiMode
+from shipper.state import Options
+from shipper.streams import Limits, Registry
+
+Make = Callable[..., World]
+HOUR_S = 3600.0
+
+
+def loki_mode(logs: pathlib.Path) -> list[LokiMode]:
+    """Return a source whose lines go to streams by their type."""
+    return [LokiMode(f"{logs}/p/.loki", "test", "u@h")]
+
+
+def events(world: World, kind: str, count: int, **fields: object) -> None:
+    """Write so many events of a kind."""
+    world.write("p/.loki/events.jsonl", *(world.line(f"{kind} {n}", type=kind, **fields) for n in range(count)))
+
+
+def count(world: World, label: str) -> int:
+    """Return how many lines are in streams that have this label value."""
+    return sum(len(kept) for labels, kept in world.model.entries.items() if label in dict(labels).values())
+
+
+def test_equal_lines_of_one_millisecond_all_arrive_from_one_file_and_from_several(world: Make) -> None:
+    """Loki drops what agrees in time and text, so no two of them may agree in time."""
+    one = world()
+    line = one.line("same")
+    for name in ("a", "b", "c"):
+        one.write(f"{name}.jsonl", *[line] * 5)
+    one.start()
+    one.settle()
+
+    assert one.arrived() == [line] * 15
+
+
+def test_a_repeat_after_a_crash_is_the_same_entry(world: Make) -> None:
+    """The answer was lost and nothing was saved: the lines are pushed again, and Loki shows each once."""
+    one = world()
+    one.write("a.jsonl", *(one.line(str(n)) for n in range(50)), "no time at all", one.line("late", ago_s=-7200))
+    one.script = lambda _labels: "stored-reset"
+    one.start()
+    one.pump(5.4)
+    one.crash()
+    one.clock.elapsed_s += 1000
+    one.script = lambda _labels: None
+    one.start()
+    one.settle()
+
+    assert len(one.arrived()) == 52
+    assert one.model.repeats >= 52
+
+
+def test_each_push_carries_one_stream(world: Make) -> None:
+    """A 204 is only truthful for one."""
+    one = world(sources=loki_mode)
+    for kind in ("session_start", "session_end", "phase_change"):
+        events(one, kind, 3)
+    one.start()
+    one.settle()
+
+    assert one.model.problems == []
+    assert {len(json.loads(body)["streams"]) for _, body in one.transport.pushed} == {1}
+
+
+def test_a_stream_that_is_refused_holds_back_no_other_and_makes_no_other_repeat(world: Make) -> None:
+    """Its lines leave memory, the others go on, and in the end it gets all of its own, also after a crash."""
+    one = world(sources=loki_mode, options=Options(window_entries=50, limits=Limits(entries=10)))
+    one.script = lambda labels: Answer(429, "no") if labels["log_type"] == "session_end" else None
+    for _ in range(20):
+        events(one, "session_end", 20)
+        events(one, "session_start", 20)
+    one.start()
+    one.pump(120.0)
+    passed = count(one, "session_start")
+    one.crash()
+    one.start()
+    one.pump(60.0)
+    repeats = one.model.repeats
+    one.script = lambda _labels: None
+    one.settle()
+
+    assert passed == 400
+    assert repeats == 0
+    assert count(one, "session_end") == 400
+
+
+def test_loki_away_for_an_hour_costs_nothing_but_time(world: Make) -> None:
+    """Reading stops when the window is full, rounds are counted as failed, everything arrives afterwards."""
+    one = world(options=Options(window_entries=100))
+    one.script = lambda _labels: "reset"
+    one.write("a.jsonl", *(one.line(f"{n:04}", pad="x" * 500) for n in range(3000)))
+    one.start()
+    one.pump(HOUR_S)
+    assert one.engine is not None
+    held = one.engine.window.entries
+    one.script = lambda _labels: None
+    one.settle()
+
+    assert held < 3000
+    assert len(one.arrived()) == 3000
+    assert one.meter.counts["entries_failed", ""] > 0
+
+
+def test_a_line_too_far_behind_goes_into_a_backfill_stream(world: Make) -> None:
+    """With its own time; the lines beside it stay where they belong."""
+    one = world()
+    one.write("a.jsonl", one.line("now"), one.line("old", ago_s=3 * HOUR_S), one.line("now too"))
+    one.start()
+    one.settle()
+
+    streams = one.streams()
+    (backfill,) = (name for name in streams if "backfill" in name)
+    assert [json.loads(line)["text"] for line in streams[backfill]] == ["old"]
+    assert len(streams[""]) == 2
+    assert one.buried() == []
+
+
+def test_a_line_older_than_loki_takes_gets_the_time_of_reading_and_keeps_its_own_as_metadata(world: Make) -> None:
+    """In a stream of its own, else it would shut out the rest of the backlog."""
+    one = world()
+    one.write("a.jsonl", one.line("ancient", ago_s=8 * 24 * HOUR_S), one.line("hours old", ago_s=2 * HOUR_S))
+    one.start()
+    one.settle()
+
+    ((labels, kept),) = [item for item in one.model.entries.items() if ("restamped", "true") in item[0]]
+    ((meta),) = kept.values()
+    assert meta["original_timestamp"].startswith("2026-11-10T")
+    assert len(one.arrived()) == 2
+    assert dict(labels)["app"] == "jsonl"
+
+
+def test_a_loki_with_a_smaller_limit_makes_lines_restamped_by_its_answer(world: Make) -> None:
+    """The decision is durable: after a crash the same lines get the same stamps."""
+    one = world()
+    one.model.rules = Rules(reject_old_ns=10**9 * 600)
+    one.write("a.jsonl", *(one.line(str(n), ago_s=1000) for n in range(30)), one.line("fresh"))
+    one.script = lambda labels: "stored-reset" if "restamped" in labels else None
+    one.start()
+    one.pump(8.0)
+    one.crash()
+    one.script = lambda _labels: None
+    one.start()
+    one.settle()
+
+    assert len(one.arrived()) == 31
+    assert sum(map(len, (v for k, v in one.streams().items() if "restamped" in k))) == 30
+
+
+def test_old_lines_become_dead_letters_where_that_is_wanted(world: Make) -> None:
+    """The other choice of `old_lines`."""
+    one = world(options=Options(policy=Policy(7 * 24 * 3600 * 10**9, "dead-letter")))
+    one.write("a.jsonl", one.line("ancient", ago_s=8 * 24 * HOUR_S), one.line("now"))
+    one.start()
+    one.settle()
+
+    assert len(one.arrived()) == 1
+    assert [letter["reason"] for letter in one.buried()] == ["too_old"]
+
+
+def test_one_line_that_loki_never_takes_is_found_among_hundreds_and_buried(world: Make) -> None:
+    """The good ones arrive, the culprit lies in the dead-letter file with reason, file and offset."""
+    one = world()
+    long = one.line("long", pad="x" * 300_000)
+    one.write("a.jsonl", *(one.line(f"{n:03}") for n in range(300)), long, *(one.line(f"b{n}") for n in range(99)))
+    one.start()
+    one.settle()
+
+    (letter,) = one.buried()
+    assert len(one.arrived()) == 399
+    assert (letter["reason"], letter["status"], letter["line"]) == ("line_too_long", 400, long)
+    assert pathlib.Path(letter["file"]).read_bytes()[letter["offset"] :].startswith(long.encode())
+
+
+def test_a_full_dead_letter_file_stops_its_stream_and_loses_nothing(world: Make) -> None:
+    """It is an error state that says so; the other stream goes on."""
+    one = world(sources=loki_mode)
+    one.dead = DeadLetters(one.state / "dead-letters.jsonl", 1000)
+    events(one, "session_start", 1, pad="x" * 300_000)
+    events(one, "session_end", 5)
+    one.start()
+    one.pump(60.0)
+    assert count(one, "session_end") == 5
+    assert "full" in one.dead.problem
+    one.crash()
+    one.dead = DeadLetters(one.state / "dead-letters.jsonl", 1 << 20)
+    one.start()
+    one.settle()
+
+    assert len(one.buried()) == 1
+
+
+@pytest.mark.parametrize("status", [200, 202, 260, 301, 401, 403, 404, 418, 500, 502, 503])
+def test_no_other_answer_than_204_moves_the_position(world: Make, status: int) -> None:
+    """However long it lasts, the data stays, and arrives once the answer is right."""
+    one = world()
+    one.script = lambda _labels: Answer(status, "")
+    one.write("a.jsonl", one.line("a"))
+    one.start()
+    one.pump(60.0)
+    assert one.engine is not None
+    (balance,) = one.engine.balances()
+    assert (balance.acked, balance.dead, balance.in_flight) == (0, 0, 1)
+    one.script = lambda _labels: None
+    one.settle()
+
+    assert len(one.arrived()) == 1
+
+
+@pytest.mark.parametrize("status", [413, 500])
+def test_a_push_that_is_too_large_is_sent_in_halves(world: Make, status: int) -> None:
+    """And never larger than what passed."""
+    one = world()
+    sizes: list[int] = []
+
+    def too_large(_labels: dict[str, str]) -> Answer | None:
+        sizes.append(len(one.transport.pushed[-1][1]))
+        return Answer(status, "ResourceExhausted") if sizes[-1] > 3000 else None
+
+    one.script = too_large
+    one.write("a.jsonl", *(one.line(f"{n:03}") for n in range(200)))
+    one.start()
+    one.settle()
+
+    assert len(one.arrived()) == 200
+
+
+def test_a_body_is_never_larger_than_the_cap_unless_it_is_one_line(world: Make) -> None:
+    """256 KiB before compression, whatever the escapes make of the lines."""
+    one = world()
+    one.write("a.jsonl", *(one.line(f"{n:04}", pad='"\\' * 200) for n in range(2000)), one.line("x", pad="x" * 200_000))
+    one.start()
+    one.settle()
+
+    sizes = [len(body) for _, body in one.transport.pushed]
+    assert len(one.arrived()) == 2001
+    assert max(sizes) <= 256 * 1024
+
+
+def test_no_push_spans_more_than_thirty_minutes_nor_runs_ahead_of_a_missing_ack(world: Make) -> None:
+    """So that a repeat never comes too late to be recognised."""
+    one = world()
+    one.write("a.jsonl", *(one.line(str(n), ago_s=20_000 - 60 * n) for n in range(300)))
+    one.saver.problem = "disk full"
+    one.start()
+    one.saver.problem = ""
+    one.settle()
+
+    for _, body in one.transport.pushed:
+        stamps = [int(value[0]) for value in json.loads(body)["streams"][0]["values"]]
+        assert max(stamps) - min(stamps) <= 1800 * 10**9
+    assert len(one.arrived()) == 300
+
+
+def test_without_a_durable_save_nothing_is_pushed_and_nothing_lost(world: Make) -> None:
+    """The slot of a file must be on disk before its first line leaves."""
+    one = world()
+    one.write("a.jsonl", one.line("a"))
+    one.start()
+    one.saver.problem = "disk full"
+    one.pump(30.0)
+    assert one.transport.pushed == []
+    assert one.engine is not None
+    assert one.engine.save_problem == "disk full"
+    one.saver.problem = ""
+    one.settle()
+
+    assert len(one.arrived()) == 1
+
+
+def test_a_backlog_of_files_that_share_a_stream_arrives_in_order_of_time(world: Make) -> None:
+    """Files of many hours, each a different one: nothing lands an hour behind the newest."""
+    one = world()
+    for file in range(6):
+        one.write(
+            f"{file}.jsonl",
+            *(one.line(f"{file}-{n}", ago_s=86_400 - 60 * n - 7 * file) for n in range(0, 1440, 5)),
+        )
+    one.start()
+    one.settle(3000.0)
+
+    assert not [name for name in one.streams() if "backfill" in name]
+    assert len(one.arrived()) == 6 * 288
+
+
+def test_invalid_text_is_replaced_and_an_escaped_surrogate_stays_as_written(world: Make) -> None:
+    """One raw surrogate in a body would lose the whole push."""
+    one = world(sources=loki_mode)
+    one.write(
+        "p/.loki/events.jsonl",
+        b'{"timestamp":"%s","type":"x","data":{"iteration":"\\ud800"}}' % one.line("").split('"')[3].encode(),
+        b'{"bad": "\xff\xfe"}',
+    )
+    one.start()
+    one.settle()
+
+    lines = one.arrived()
+    assert any('"\\ud800"' in line for line in lines)
+    assert any("\ufffd\ufffd" in line for line in lines)
+    metas = [meta for kept in one.model.entries.values() for meta in kept.values()]
+    assert {"iteration": "\ufffd"} in metas
+
+
+def test_pacing_keeps_a_stream_below_its_rate(world: Make) -> None:
+    """Above 1.5 MB/s Loki would split the stream into shards, and a repeat would show twice."""
+    one = world(options=Options(max_stream_rate_bps=100_000))
+    one.write("a.jsonl", *(one.line(f"{n:04}", pad="x" * 900) for n in range(2000)))
+    one.start()
+    one.pump(10.0)
+
+    sent = sum(len(body) for _, body in one.transport.pushed)
+    assert 500_000 < sent < 100_000 * 10 + 300_000
+
+
+def test_labels_are_bounded_and_the_overflow_is_named_other() -> None:
+    """Values by number and length, streams by number; what got in once stays, also after a restart."""
+    registry = Registry(max_streams=6, max_values=3)
+    for number in range(10):
+        registry.stream({"app": "a", "environment": "e", "machine": f"m{number}" * 50}, 1)
+    again = Registry(max_streams=6, max_values=3)
+    again.restore({k: sorted(v) for k, v in registry.values.items()}, [s.labels for s in registry.streams])
+
+    assert [s.labels["machine"][:2] for s in registry.streams] == ["m0", "m1", "m2", "ot"]
+    assert all(len(s.labels["machine"]) <= 128 for s in registry.streams)
+    assert again.stream({"app": "a", "environment": "e", "machine": "m7"}, 1).labels["machine"] == "other"
+
+
+def test_a_body_is_json_that_loki_reads(world: Make) -> None:
+    """Times are text, metadata is text, and there is nothing else."""
+    one = world(sources=loki_mode)
+    events(one, "iteration_start", 1, data={"iteration": 3})
+    one.start()
+    one.settle()
+
+    (_, body), *_ = one.transport.pushed
+    ((stream),) = orjson.loads(body)["streams"]
+    ((stamp, _line, meta),) = stream["values"]
+    assert stamp.isdigit()
+    assert meta == {"iteration": "3"}
+    assert stream["stream"] == {
+        "app": "loki-mode",
+        "environment": "test",
+        "machine": "u@h",
+        "project": "p",
+        "log_type": "iteration_start",
+    }
