@@ -287,7 +287,7 @@ def _enabled(text: str, problems: list[str]) -> bool | None:
         return None
 
 
-def _sources(  # noqa: PLR0917 - called once, with all there is
+def _sources(  # noqa: C901, PLR0917 - called once; each kind of mistake is told on its own
     source_flags: tuple[str, ...],
     table: Mapping[str, Any],
     environ: Mapping[str, str],

@@ -76,7 +76,7 @@ def push_url(text: str) -> str:
 
 
 def get(url: str, headers: dict[str, str], *, timeout_s: float) -> tuple[int, bytes]:
-    """Ask for a page; redirects are not followed. Raises `OSError`, `ValueError` or `http.client.HTTPException`."""
+    """Ask for a page, without redirects; raises `OSError`, `ValueError` or `http.client.HTTPException`."""
     parts = urlsplit(url)
     make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = make(parts.hostname or "", parts.port, timeout=timeout_s)

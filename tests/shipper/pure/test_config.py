@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import pytest
+
+from shipper.config import SETTINGS, Config, ConfigError, load, state_dir
+from shipper.push.client import push_url
+
+URL = "http://loki:3100"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let neither the working directory nor the home hold anything to ship."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def loaded(
+    flags: dict[str, str | None] | None = None,
+    environ: dict[str, str] | None = None,
+    toml: str | None = None,
+    sources: tuple[str, ...] = ("jsonl=/logs/*.jsonl",),
+    **more: Any,
+) -> Config:
+    """Return the configuration of these flags, this environment, and a TOML file in the working directory."""
+    path = None
+    if toml is not None:
+        path = "tallyship.toml"
+        pathlib.Path(path).write_text(toml)
+    return load({"loki_url": URL, **(flags or {})}, sources, path, environ or {}, "u@h", **more)
+
+
+def problems(**arguments: Any) -> list[str]:
+    """Return what is wrong."""
+    with pytest.raises(ConfigError) as caught:
+        loaded(**arguments)
+    return caught.value.problems
+
+
+def test_defaults_are_those_of_the_specification() -> None:
+    """1000 entries, 5 s, 256 KiB, five retries, 1.2 MB/s, environment `development`."""
+    config = loaded()
+
+    assert (config.options.limits.entries, config.options.limits.body_bytes) == (1000, 262_144)
+    assert (config.options.batch_wait_s, config.retry_max, config.shutdown_timeout_s) == (5.0, 5, 30.0)
+    assert (config.options.max_stream_rate_bps, config.options.window_entries) == (1_200_000, 10_000)
+    assert (config.listen, config.endpoint.use_gzip, config.enabled) == (("127.0.0.1", 57375), True, None)
+    info = config.sources[0].describe("/logs/a.jsonl")
+    assert dict(info.labels) == {"app": "jsonl", "environment": "development", "machine": "u@h"}
+
+
+def test_flags_come_before_environment_before_file_before_defaults() -> None:
+    """Each level hides the next."""
+    toml, environ = (
+        "batch_size = 3\nbatch_bytes = '3KiB'\nbatch_wait = '3s'",
+        {
+            "TALLYSHIP_BATCH_SIZE": "2",
+            "TALLYSHIP_BATCH_BYTES": "2KiB",
+        },
+    )
+
+    options = loaded({"batch_size": "1"}, environ, toml).options
+
+    assert (options.limits.entries, options.limits.body_bytes, options.batch_wait_s) == (1, 2048, 3.0)
+
+
+def test_the_names_of_llm_proxy_work() -> None:
+    """Its environment variables, its flat names, and its table; the user has them already."""
+    environ = {
+        "LLM_PROXY_LOKI_URL": "http://env:1",
+        "LLM_PROXY_LOKI_BATCH_WAIT": "2s",
+        "LLM_PROXY_LOKI_USE_GZIP": "false",
+    }
+
+    from_environment = loaded({"loki_url": None}, environ)
+    flat = loaded(
+        {"loki_url": None}, toml='loki_url = "http://flat:1"\nloki_batch_size = 7\nloki_enabled = true'
+    )
+    table = loaded({"loki_url": None}, toml='[loki]\nurl = "http://table:1"\nretry_max = 2\nenabled = false')
+
+    assert (from_environment.endpoint.url, from_environment.endpoint.use_gzip) == (
+        "http://env:1/loki/api/v1/push",
+        False,
+    )
+    assert (flat.endpoint.url, flat.options.limits.entries, flat.enabled) == (
+        "http://flat:1/loki/api/v1/push",
+        7,
+        True,
+    )
+    assert (table.endpoint.url, table.retry_max, table.enabled) == (
+        "http://table:1/loki/api/v1/push",
+        2,
+        False,
+    )
+
+
+def test_zero_retries_are_five_as_in_llm_proxy() -> None:
+    """0 means its default there, and so it does in its users' files."""
+    assert loaded({"retry_max": "0"}).retry_max == 5
+
+
+def test_all_problems_come_at_once() -> None:
+    """Nobody mends one to be told of the next."""
+    found = problems(
+        flags={
+            "loki_url": "ftp://x",
+            "batch_size": "0",
+            "batch_bytes": "lots",
+            "batch_wait": "soon",
+            "listen_address": "5",
+        },
+        toml="unheard_of = 1",
+        sources=("jsonl", "tail=/x"),
+    )
+
+    for word in (
+        "ftp://x",
+        "--batch-size",
+        "--batch-bytes",
+        "--batch-wait",
+        "--listen-address",
+        "unheard_of",
+    ):
+        assert sum(word in problem for problem in found) == 1, word
+    assert sum("KIND=PATH" in problem for problem in found) == 1
+    assert sum("unknown kind" in problem for problem in found) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("batch_size", "-1"),
+        ("batch_size", "many"),
+        ("retry_max", "-1"),
+        ("use_gzip", "maybe"),
+        ("request_timeout", "0s"),
+        ("old_lines", "drop"),
+        ("listen_address", "host:70000"),
+        ("listen_address", "host:²"),
+        ("max_open_files", "0"),
+        ("dead_letter_max_bytes", "0"),
+        ("log_level", "loud"),
+        ("bearer_token_file", "/nowhere/token"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_setting(name: str, value: str) -> None:
+    """And nothing is half started."""
+    (problem,) = problems(flags={name: value})
+
+    assert name.replace("_", "-") in problem or name in problem
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        "source = 5",
+        "sources = 5",
+        "sources = 'x'",
+        "loki = 5",
+        "[source]\npath = '/x'",
+        "[[source]]",
+        "batch_size = [1]",
+    ],
+)
+def test_a_value_of_the_wrong_kind_in_the_file_is_a_problem_and_no_crash(toml: str) -> None:
+    """Somebody wrote the file by hand."""
+    assert problems(toml=toml, sources=())
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"batch_size =", b"x = [" * 10])
+def test_a_file_that_is_no_toml_is_one_problem(content: bytes) -> None:
+    """With its path."""
+    pathlib.Path("bad.toml").write_bytes(content)
+
+    with pytest.raises(ConfigError, match=r"bad\.toml"):
+        load({"loki_url": URL}, ("jsonl=/x",), "bad.toml", {}, "u@h")
+
+
+def test_a_missing_file_is_a_problem() -> None:
+    """Who names one wants it read."""
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: No such file"):
+        load({"loki_url": URL}, ("jsonl=/x",), "nowhere.toml", {}, "u@h")
+
+
+def test_without_an_address_nothing_runs_unless_it_is_switched_off() -> None:
+    """`enabled = false` exits 0 with a message, whatever else is missing."""
+    assert any("no Loki" in problem for problem in problems(flags={"loki_url": None}))
+    assert loaded({"loki_url": None, "enabled": "false"}).enabled is False
+    assert loaded({"loki_url": None}, need_loki=False).endpoint.url == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("http://loki:3100", "http://loki:3100/loki/api/v1/push"),
+        ("http://loki:3100/", "http://loki:3100/loki/api/v1/push"),
+        ("http://loki:3100/loki/api/v1/push", "http://loki:3100/loki/api/v1/push"),
+        ("https://gate/team/loki/api/v1/push/", "https://gate/team/loki/api/v1/push"),
+        ("https://gate/team", "https://gate/team/loki/api/v1/push"),
+        ("loki:3100", "http://loki:3100/loki/api/v1/push"),
+        ("http://[::1]:3100", "http://[::1]:3100/loki/api/v1/push"),
+    ],
+)
+def test_an_address_may_have_the_push_path_or_not(text: str, url: str) -> None:
+    """Both are in use."""
+    assert push_url(text) == url
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ftp://x", "http://", "http://x:port", "http://x?a=b", "http://x#y", "http://[::1"]
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    """With a reason."""
+    with pytest.raises(ValueError, match=r"."):
+        push_url(text)
+
+
+@pytest.mark.parametrize("text", ["http://user:hunter2@loki", "ftp://user:hunter2@loki", "user:hunter2@loki"])
+def test_no_message_repeats_a_password(text: str) -> None:
+    """Messages end in logs."""
+    with pytest.raises(ValueError, match="credentials") as caught:
+        push_url(text)
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_token_is_not_in_what_prints_a_configuration() -> None:
+    """`repr` ends in tracebacks."""
+    assert "sesame" not in repr(loaded({"auth_token": "sesame"}))
+
+
+def test_zero_configuration_finds_what_is_there(tmp_path: pathlib.Path) -> None:
+    """`$LOKI_DIR`, else `./.loki`, and the proxy's logs in the home."""
+    for name in (".loki", "other[1]", ".llm-provider-logs"):
+        (tmp_path / name).mkdir()
+
+    here = [source.name for source in loaded(sources=()).sources]
+    named = [source.name for source in loaded(sources=(), environ={"LOKI_DIR": "other[1]"}).sources]
+
+    assert here == [f"loki-mode={tmp_path}/.loki", f"llm-proxy={tmp_path}/.llm-provider-logs"]
+    assert named[0] == f"loki-mode={tmp_path}/other[[]1]"
+
+
+def test_nothing_to_ship_is_a_problem() -> None:
+    """It says where was looked."""
+    assert any("nothing to ship" in problem for problem in problems(sources=()))
+
+
+@pytest.mark.parametrize("path", ["/logs/\udcff/*.jsonl", "~nobody-of-that-name/x"])
+def test_a_source_that_no_position_could_name_is_a_problem(path: str) -> None:
+    """One is bytes that are no UTF-8, the other a home that does not exist."""
+    (problem,) = problems(sources=(f"jsonl={path}",))
+
+    assert "not a path that can be followed" in problem
+    assert problem.encode()
+
+
+@pytest.mark.parametrize(
+    ("flag", "environ", "directory"),
+    [
+        ("/a", {"STATE_DIRECTORY": "/b"}, "/a"),
+        (None, {"TALLYSHIP_STATE_DIR": "/c", "STATE_DIRECTORY": "/b"}, "/c"),
+        (None, {"STATE_DIRECTORY": "/b:/other"}, "/b"),
+        (None, {"XDG_STATE_HOME": "/x"}, "/x/tallyship-shipper"),
+    ],
+)
+def test_the_state_directory_is_the_flags_then_systemds_then_xdgs(
+    flag: str | None, environ: dict[str, str], directory: str
+) -> None:
+    """The first that is set."""
+    assert state_dir(flag, environ) == pathlib.Path(directory)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_default_is_valid(name: str) -> None:
+    """It is parsed like any other value."""
+    SETTINGS[name].parse(SETTINGS[name].default)
+
+
+def test_an_empty_listen_address_is_none() -> None:
+    """Then there is no HTTP at all."""
+    assert loaded({"listen_address": ""}).listen is None
