@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pathlib
+import tempfile
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shipper_world import World
+
+from shipper.state import Options
+from shipper.streams import Limits
+
+MINUTE_S = 60.0
+gaps = st.lists(st.sampled_from([0.0, 1.0, 30.0, 5 * MINUTE_S, 40 * MINUTE_S]), min_size=1, max_size=25)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 10 * MINUTE_S, 300 * MINUTE_S]), gaps), min_size=1, max_size=4)
+)
+def test_a_backlog_of_files_that_share_a_stream_arrives_in_order_of_time(
+    files: list[tuple[float, list[float]]],
+) -> None:
+    """Hours apart, each in order itself: nothing lands too far behind, nothing needs `backfill`."""
+    with tempfile.TemporaryDirectory() as root:
+        shop = World(pathlib.Path(root), options=Options(Limits(entries=7), window_entries=40))
+        written = []
+        for name, (late_s, steps) in enumerate(files):
+            ago_s = 30 * 3600.0 - late_s
+            for number, step in enumerate(steps):
+                ago_s -= step
+                written.append(shop.line(f"{name} {number}", ago_s=ago_s))
+                shop.write(f"{name}.jsonl", written[-1])
+
+        shop.start()
+        shop.settle()
+        shop.close()
+
+        assert sorted(shop.arrived()) == sorted(written)
+        assert not [name for name in shop.streams() if "backfill" in name]
+        assert shop.model.problems == []
