@@ -3,7 +3,7 @@ from __future__ import annotations
 import pathlib
 import tempfile
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shipper_world import World
 
@@ -11,13 +11,12 @@ from shipper.state import Options
 from shipper.streams import Limits
 
 MINUTE_S = 60.0
-gaps = st.lists(st.sampled_from([0.0, 1.0, 30.0, 5 * MINUTE_S, 40 * MINUTE_S]), min_size=1, max_size=25)
+gaps = st.lists(st.sampled_from([40 * MINUTE_S, 5 * MINUTE_S, 1.0, 0.0]), min_size=6, max_size=20)
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    st.lists(st.tuples(st.sampled_from([0.0, 10 * MINUTE_S, 300 * MINUTE_S]), gaps), min_size=1, max_size=4)
-)
+@given(st.lists(st.tuples(st.sampled_from([0.0, 1.0, 100 * MINUTE_S]), gaps), min_size=2, max_size=4))
+@example([(0.0, [40 * MINUTE_S] * 20), (1.0, [40 * MINUTE_S] * 20)])
 def test_a_backlog_of_files_that_share_a_stream_arrives_in_order_of_time(
     files: list[tuple[float, list[float]]],
 ) -> None:
