@@ -117,7 +117,13 @@ def serve(**flags: Any) -> None:
     """Answer scrapes over HTTP until SIGTERM."""
     config = _config_or_exit(flags)
     if not config.is_enabled:
+        from exporter import notify  # noqa: PLC0415
+
         click.echo("LOKI_METRICS_ENABLED=false: metrics are switched off, nothing to do", err=True)
+        # Who ends before READY has failed for systemd, whatever the exit code, and is started over and over.
+        notify.of_this_process().send(
+            notify.message(ready=True, status="switched off by LOKI_METRICS_ENABLED")
+        )
         return
     from exporter.commands.serving import serve as run  # noqa: PLC0415 (see the module's docstring)
 

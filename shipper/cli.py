@@ -17,6 +17,7 @@ import click
 
 from shared.models import machine_name
 from shipper import config as configuration
+from shipper import notify
 from shipper import positions as stored
 from shipper.config import Config, ConfigError
 from shipper.dryrun import Printed, Shown, Silent, Unsaved
@@ -94,6 +95,8 @@ def run(*, once: bool, once_timeout: str, **flags: Any) -> None:
     config = _load(flags)
     if config.enabled is False:
         click.echo("switched off by loki_enabled=false: nothing is shipped", err=True)
+        # Who ends before READY has failed for systemd, whatever the exit code, and is started over and over.
+        notify.of_this_process().send(notify.message(ready=True, status="switched off by loki_enabled"))
         return
     lock_fd = _lock(config)
     try:

@@ -58,6 +58,22 @@ def test_systemd_hears_ready_then_signs_of_life_then_stopping(
     assert served.wait(timeout=20) == 0
 
 
+def test_an_exporter_that_is_switched_off_is_ready_before_it_ends(
+    systemd: socket.socket, tmp_path: Path
+) -> None:
+    """Exit 0 without READY is a failure to systemd, which would start it again for ever."""
+    done = subprocess.run(
+        [sys.executable, "-m", "exporter", "serve", "--loki-dir", tmp_path],
+        env={**os.environ, "NOTIFY_SOCKET": systemd.getsockname(), "LOKI_METRICS_ENABLED": "false"},
+        stderr=subprocess.DEVNULL,
+        check=False,
+        timeout=20,
+    )
+
+    assert done.returncode == 0
+    assert systemd.recv(1000) == b"READY=1\nSTATUS=switched off by LOKI_METRICS_ENABLED"
+
+
 def test_no_sign_of_life_comes_from_a_hanging_event_loop() -> None:
     """The work is done when the loop has turned, and not before."""
     collector, loop = SourceCollector(lambda _now_s: ()), asyncio.new_event_loop()

@@ -53,3 +53,24 @@ def test_systemd_hears_ready_then_signs_of_life_then_stopping(
     assert alive == b"WATCHDOG=1\nSTATUS=1 files, 0 lines sent, 1 under way"
     assert last == b"STOPPING=1\nSTATUS=stopping: 1 files, 0 lines sent, 1 under way"
     shipper.wait(timeout=20)
+
+
+def test_a_shipper_that_is_switched_off_is_ready_before_it_ends(
+    systemd: socket.socket, tmp_path: Path
+) -> None:
+    """Exit 0 without READY is a failure to systemd, which would start it again for ever."""
+    (tmp_path / "shipper.toml").write_text("loki_enabled = false\n")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "shipper", "run", "--loki-url", "http://127.0.0.1:9"),
+            *("--config", tmp_path / "shipper.toml", "--source", f"jsonl={tmp_path}/*.jsonl"),
+            *("--state-dir", tmp_path / "state"),
+        ],
+        env={**os.environ, "NOTIFY_SOCKET": systemd.getsockname()},
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=20,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert systemd.recv(1000) == b"READY=1\nSTATUS=switched off by loki_enabled"
