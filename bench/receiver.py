@@ -80,7 +80,7 @@ class Model:
 
     def _stream(self, stream: dict[str, Any]) -> Answer:
         labels: Labels = tuple(sorted(stream["stream"].items()))
-        if len(labels) > 15 or any(not isinstance(v, str) or len(v) > 2048 for _, v in labels):  # noqa: PLR2004 - Loki's limits
+        if len(labels) > 15 or any(not isinstance(v, str) or len(v) > 2048 for _, v in labels):
             self.problems.append(f"labels {labels}")
             return Answer(400, "label limit")
         refused: list[str] = []
@@ -89,7 +89,7 @@ class Model:
         values = stream["values"]
         for value in values:
             ns, line = int(value[0]), value[1]
-            meta = value[2] if len(value) > 2 else {}  # noqa: PLR2004 - the third is optional
+            meta = value[2] if len(value) > 2 else {}
             if any(not isinstance(v, str) for v in meta.values()):
                 self.problems.append("metadata that is no text")
                 return Answer(400, "structured metadata must be strings")
@@ -101,8 +101,8 @@ class Model:
             if ns < newest - self.rules.window_ns:
                 oldest = _rfc3339(newest - self.rules.window_ns)
                 ignored.append(
-                    f"entry with timestamp {_rfc3339(ns)} ignored, reason: 'entry too far behind, entry timestamp "
-                    f"is: {_rfc3339(ns)}, oldest acceptable timestamp is: {oldest}'"
+                    f"entry with timestamp {_rfc3339(ns)} ignored, reason: 'entry too far behind, "
+                    f"entry timestamp is: {_rfc3339(ns)}, oldest acceptable timestamp is: {oldest}'"
                 )
                 continue
             self.newest_ns[labels] = max(newest, ns)
@@ -204,10 +204,10 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that was killed in the middle is what this is for."""
+        """Say nothing: a client that was killed in the middle is what this is for."""
 
 
-def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
+def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one decision after the other, read top-down
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 60
@@ -242,14 +242,14 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
         def _send(self, answer: Answer) -> None:
             text = answer.text.encode()
             head = f"HTTP/1.1 {answer.status} x\r\n"
-            if answer.status != 204:  # noqa: PLR2004 - the one without a body
+            if answer.status != 204:
                 head += f"Content-Length: {len(text)}\r\n"
             else:
                 text = b""
             self.wfile.write(head.encode() + b"\r\n" + text)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-            """Requests are counted, not logged."""
+            """Say nothing: requests are counted, not logged."""
 
     return Handler
 

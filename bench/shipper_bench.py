@@ -166,7 +166,10 @@ def write_events(path: Path, lines: int, line_bytes: int, kinds: tuple[str, ...]
 
 
 def _note(chance: random.Random, length: int) -> str:
-    """Return text that compresses about as agents' prose does, about five to one with the rest of the line."""
+    """Return text that compresses about as agents' prose does.
+
+    About five to one with the rest of the line.
+    """
     start = chance.randrange(len(PROSE) - 200)
     words = PROSE[start : start + 150]
     return (words + chance.randbytes(8).hex() + words * (length // 150 + 1))[:length]
@@ -204,7 +207,7 @@ def sink(*more: str) -> Iterator[str]:
     command = [sys.executable, str(HERE / "receiver.py"), "--sink", *more]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:
-            assert process.stdout is not None
+            assert process.stdout is not None  # noqa: S101 - a pipe was asked for
             found = re.search(rb"http://\S+", process.stdout.readline())
             if found is None:
                 raise ChildProcessError("the receiver does not say where it listens")

@@ -1,4 +1,4 @@
-"""The ledger: numbered lines, kills, rotations and outages; at the end a real Loki shows each line exactly once.
+"""The ledger: numbered lines, kills, rotations and outages, and a real Loki shows each line exactly once.
 
 The short form runs in CI; `TALLYSHIP_SOAK=1` (`make soak`) makes it a hundred kills.
 """
@@ -66,7 +66,7 @@ class Writers:
         return thread
 
     def _run(self) -> None:
-        chance = random.Random(SEED + 1)
+        chance = random.Random(SEED + 1)  # noqa: S311 - test data
         while not self.stop.wait(0.05):
             if self.paused.is_set():
                 continue
@@ -152,7 +152,10 @@ class Shipper:
 
 @pytest.fixture
 def shipper_on(tmp_path: pathlib.Path) -> Iterator[Callable[[str, pathlib.Path], Shipper]]:
-    """Return a function that makes a shipper; it is ended after the test, and its log shown when that fails."""
+    """Return a function that makes a shipper.
+
+    It is ended after the test, and its log shown when that fails.
+    """
     with contextlib.ExitStack() as stack:
         log = stack.enter_context((tmp_path / "shipper.log").open("wb+"))
         made: list[Shipper] = []
@@ -227,8 +230,8 @@ def own_times_in_order(found: dict[str, list[tuple[int, str]]]) -> None:
 def rotate(writers: Writers, shipper: Shipper, chance: random.Random) -> None:
     """Rename one file, as loggers do; the shipper may be up or down.
 
-    Only a file that the positions hold: one that came and went under another name before the first save, with a
-    SIGKILL in the same quarter of a second, is one that nobody can know of. docs/shipper.md says so.
+    Only a file that the positions hold: one that came and went under another name before the first save,
+    with a SIGKILL in the same quarter of a second, is one that nobody can know of. docs/shipper.md says so.
     """
     with writers.lock:
         known = rows(shipper)
@@ -278,7 +281,7 @@ def test_each_line_is_in_loki_once_through_kills_rotations_and_outages(
 ) -> None:
     """Missing 0, double 0, order kept; then, with both generations gone, missing 0."""
     print(f"seed {SEED}, {KILLS} kills")
-    chance = random.Random(SEED)
+    chance = random.Random(SEED)  # noqa: S311 - test data
     server = loki(limits={"ingestion_rate_mb": 100, "ingestion_burst_size_mb": 200})
     since_ns = time.time_ns() - 6 * HOUR_NS
     writers = Writers(tmp_path / "logs")

@@ -78,7 +78,10 @@ def _options(function: F) -> F:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tallyship")
 def main() -> None:
-    """Ship the JSON lines of AI agents to Grafana Loki: each line once, through kills, rotations and outages."""
+    """Ship the JSON lines of AI agents to Grafana Loki.
+
+    Each line once, through kills, rotations and outages.
+    """
 
 
 @main.command()

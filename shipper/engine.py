@@ -31,7 +31,10 @@ class Saver(Protocol):
         """Start to write; one at a time."""
 
     def done(self) -> tuple[int, str] | None:
-        """Return the number of the save that has ended since the last call, and what went wrong, if anything."""
+        """Return the number of the save that has ended since the last call, and what went wrong.
+
+        If anything.
+        """
 
 
 class Balance(NamedTuple):
@@ -48,7 +51,7 @@ class Balance(NamedTuple):
 class Engine:
     """Ships. Everything that touches the world comes in as an argument."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the engine's wiring comes in as arguments
         self,
         sources: Iterable[Source],
         options: Options,
@@ -120,7 +123,10 @@ class Engine:
         return loaded.warnings
 
     def pump(self) -> float:
-        """Do what can be done now; return the seconds after which there is something to do, if nothing happens."""
+        """Do what can be done now.
+
+        Return the seconds after which there is something to do, if nothing happens.
+        """
         now_s = self._clock.monotonic()
         self._saved(now_s)
         self.sender.turn(now_s)
@@ -221,5 +227,5 @@ class Engine:
 
 
 def _worth(tracked: Tracked) -> bool:
-    """A file that is gone and settled needs no record."""
+    """Tell whether it needs a record: a file that is gone and settled needs none."""
     return not (tracked.phase.name == "GONE" and tracked.account.clear)

@@ -16,7 +16,10 @@ Meta = dict[str, str]
 
 @dataclass(slots=True, eq=False)
 class Chunk:
-    """A piece of a file that was read at once, and all that is needed to read it again with the same result."""
+    """A piece of a file that was read at once.
+
+    And all that is needed to read it again with the same result.
+    """
 
     start: int
     end: int
@@ -71,7 +74,10 @@ class Segment:
 
 @dataclass(slots=True, eq=False)
 class Floor:
-    """Lines of a stream are missing from memory: they must be read again from `chunk`, if not before `lowest`."""
+    """Lines of a stream are missing from memory.
+
+    They must be read again from `chunk`, if not before `lowest`.
+    """
 
     chunk: Chunk
     lowest: int

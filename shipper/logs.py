@@ -1,4 +1,7 @@
-"""One line an event, to stderr for journald; repeats are rate-limited and counted. No line of a log file is ever in it."""
+"""One line an event, to stderr for journald.
+
+Repeats are rate-limited and counted. No line of a log file is ever in it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ _KINDS_REMEMBERED = 1000
 
 
 class Log:
-    """A `Tell`: writes events as key=value or JSON. At most five of a kind a minute; `suppressed` counts the rest."""
+    """A `Tell`: writes events as key=value or JSON. At most five of a kind a minute.
+
+    `suppressed` counts the rest.
+    """
 
     def __init__(
         self,

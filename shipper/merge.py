@@ -6,15 +6,16 @@ from collections.abc import Iterable
 from typing import NamedTuple, TypeVar
 
 SLACK_NS = 10 * 60 * 10**9
-"""Files are read this far past each other: within Loki's window of an hour, and cheap when all are up to date."""
+"""Files are read this far past each other: within Loki's window of an hour, and cheap when all are up to
+date."""
 
 T = TypeVar("T")
 
 
 class Turn(NamedTuple):
-    """Index of the file to be read, and the own time past which another file's turn comes."""
+    """Place of the file to be read, and the own time past which another file's turn comes."""
 
-    index: int
+    place: int
     until_ns: float
 
 

@@ -48,7 +48,7 @@ _GAUGES = {
     "window_bytes": "Bytes of lines in memory.",
     "streams": "Streams known.",
     "streams_refused": "Streams whose circuit is open.",
-    "oldest_unacked_seconds": "Age of the oldest line in memory that waits for its acknowledgement; 0 for none.",
+    "oldest_unacked_seconds": "Age of the oldest line in memory that waits for its ack; 0 for none.",
     "dead_letter_file_bytes": "Size of the dead-letter file.",
     "last_save_seconds": "Unix time of the last durable save of the positions; 0 before the first.",
 }
@@ -96,7 +96,8 @@ class Metrics:
         if label:
             child = self._children.get((name, label))
             if child is None:
-                # Reasons are a bounded set of ours; one that is not listed from the start shows when it occurs.
+                # Reasons are a bounded set of ours; one that is not listed from the start shows when it
+                # occurs.
                 child = self._children[name, label] = self._counters[name].labels(label)
             child.inc(amount)
             if name == "dead_lettered":

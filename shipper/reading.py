@@ -23,7 +23,8 @@ PEEK_BYTES = 4096
 AWAY_BYTES = 4 << 20
 """While nothing is taken by Loki, a file is searched this far for lines of streams that may fare better."""
 _TURNS = 4
-"""Chunks between looks at the queues: what was just read is pushed while it is still in the processor's caches."""
+"""Chunks between looks at the queues: what was just read is pushed while it is still in the processor's
+caches."""
 _LONG_HEAD_BYTES = 4096
 
 
@@ -36,7 +37,7 @@ class _TooLong(NamedTuple):
 class Reader:
     """Reads what is ready. Owns no state of its own but the order of groups."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the engine's wiring comes in as arguments
         self,
         options: Options,
         files: Files,
@@ -88,7 +89,7 @@ class Reader:
             return True
         heap = [(self._head_ns(tracked), tracked.id, tracked) for tracked in members]
         heapq.heapify(heap)
-        for _ in range(turns if turns > len(heap) else len(heap)):
+        for _ in range(max(len(heap), turns)):
             if self._window.full or not heap:
                 break
             _, _, tracked = heapq.heappop(heap)
@@ -147,7 +148,7 @@ class Reader:
             return True
         return self._go_on(tracked, until_ns, now_s)
 
-    def _go_on(self, tracked: Tracked, until_ns: float, now_s: float) -> bool:
+    def _go_on(self, tracked: Tracked, until_ns: float, now_s: float) -> bool:  # noqa: C901, PLR0911 - each return is one outcome
         """Read the next chunk at the file's cursor."""
         files = self._files
         finished = files.is_quiet(tracked, now_s)
@@ -201,7 +202,7 @@ class Reader:
             return False
         return True
 
-    def _catch_up(self, tracked: Tracked, until_ns: float) -> bool:
+    def _catch_up(self, tracked: Tracked, until_ns: float) -> bool:  # noqa: C901 - one decision after the other, read top-down
         """Read again what left memory, for streams that take lines now; return True when a chunk was read."""
         account = tracked.account
         wanted = {s: f for s, f in account.floors.items() if self._sender.accepts(s)}
@@ -251,7 +252,7 @@ class Reader:
 
     @staticmethod
     def _lower(tracked: Tracked, wanted: dict[Stream, Floor], rest: Chunk) -> None:
-        """The chunk before `rest` has been read again for these streams."""
+        """Note that the chunk before `rest` has been read again for these streams."""
         floors = tracked.account.floors
         tracked.account.dirty = True
         for stream, floor in wanted.items():
@@ -261,7 +262,10 @@ class Reader:
                 floors[stream] = Floor(rest, max(floor.lowest, rest.start))
 
     def _clock_at(self, tracked: Tracked, offset: int) -> tuple[int, int, bool]:
-        """Return how far a chunk at `offset` may go, its time of reading, and whether that is a remembered one."""
+        """Return how far a chunk at `offset` may go, its time of reading.
+
+        And whether that is a remembered one.
+        """
         end = tracked.read
         for start, stop, ns in tracked.clocks:
             if start <= offset < stop:
@@ -295,7 +299,7 @@ class Reader:
             self._sender.floored[tracked.id] = tracked
 
     def _piece(self, tracked: Tracked, offset: int, end: int, *, finished: bool) -> bytes | _TooLong | None:
-        """Return bytes from `offset` with at least one whole line, if there is one; None when the file was cut.
+        """Return bytes from `offset` with a whole line, if there is one; None when the file was cut.
 
         At the cursor the bytes before it are read along and compared: a file that was cut and grew past the
         position again is noticed in the same call that reads it.
@@ -321,7 +325,7 @@ class Reader:
         return os.pread(tracked.fd, found - offset, offset)
 
     def _pass_over(self, tracked: Tracked, end: int) -> bool:
-        """A line above the limit of memory goes to the dead-letter file with its head and its length."""
+        """Bury a line above the limit of memory, by its head and its length."""
         head = os.pread(tracked.fd, _LONG_HEAD_BYTES, tracked.read)
         record = self._sender.dead_record(tracked, tracked.read, None, "line_too_long", 0, head)
         if not self._sender.bury([{**record, "bytes": end - tracked.read, "truncated": True}]):

@@ -61,7 +61,7 @@ class Trouble:
 class Sender:
     """Owns the queues. Single-threaded: answers are handled where `turn` is called."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the engine's wiring comes in as arguments
         self,
         options: Options,
         registry: Registry,
@@ -121,7 +121,10 @@ class Sender:
 
     @property
     def away(self) -> bool:
-        """True when nothing is taken at all: some stream's circuit is open, and no other has had an ack since."""
+        """True when nothing is taken at all.
+
+        Some stream's circuit is open, and no other has had an ack since.
+        """
         opened = [
             queue.first_failure_s
             for queue in self.queues.values()
@@ -227,8 +230,10 @@ class Sender:
             if segment.settled:
                 continue
             bytes_ = sum(
-                segment.sizes[i] for i in range(segment.done, len(segment.starts)) if i not in segment._out
-            )  # noqa: SLF001 - one window, one ledger
+                segment.sizes[i]
+                for i in range(segment.done, len(segment.starts))
+                if i not in segment._out  # noqa: SLF001 - one window, one ledger
+            )
             self._window.entries -= segment.account.drop(segment)
             self._window.bytes -= bytes_
             self._wake_file(segment)
@@ -380,7 +385,7 @@ class Sender:
         )
         return False
 
-    def dead_record(
+    def dead_record(  # noqa: PLR0917 - the engine's wiring comes in as arguments
         self,
         tracked: Tracked,
         offset: int,
@@ -416,7 +421,10 @@ class Sender:
     # ---- backfill and restamped
 
     def _elsewhere(self, queue: Queue, batch: Batch, verdict: Verdict, now_s: float) -> None:
-        """Some lines are too old, too new or too far behind; those go elsewhere, the others are pushed again."""
+        """Move lines that are too old, too new or too far behind.
+
+        Those go elsewhere, the others are pushed again.
+        """
         labels = batch.stream.labels
         if verdict.action is not Action.TOO_FAR_BEHIND and "restamped" in labels:
             # Even the time of reading is refused: the clocks disagree, and a person must mend that.
@@ -453,7 +461,8 @@ class Sender:
         oldest = verdict.oldest_ok_ns
         if oldest is None:
             return None
-        # Loki states the limit to the second; what lies within that second is found when the rest is pushed again.
+        # Loki states the limit to the second; what lies within that second is found when the rest is pushed
+        # again.
         refused = [stamp < oldest for stamp in batch.stamps()]
         return refused if any(refused) else None
 
@@ -492,7 +501,7 @@ class Sender:
             self._move(tracked, segment, stream, list(range(first, last)), version, stamps, metas)
             segment.account.settle(segment, first, last)
 
-    def _move(
+    def _move(  # noqa: PLR0917 - the engine's wiring comes in as arguments
         self,
         tracked: Tracked,
         segment: Segment,
@@ -531,5 +540,5 @@ class Sender:
         return queue
 
     def forget_file(self, tracked: Tracked) -> None:
-        """A file is done; nothing of it is in memory any more."""
+        """Let go of a file that is done: nothing of it is in memory any more."""
         self._files.pop(id(tracked.account), None)

@@ -32,7 +32,8 @@ from shipper.times import rfc3339
 
 _PUBLISH_EVERY_S = 0.5
 _GATHER_S = 0.05
-"""After the first sign of a write, so long is waited for more: a busy writer costs a few turns, not thousands."""
+"""After the first sign of a write, so long is waited for more: a busy writer costs a few turns, not
+thousands."""
 
 
 class AlreadyRunning(Exception):  # noqa: N818 - an outcome, not an error of ours
@@ -123,11 +124,13 @@ class Service:
 
     def start(self) -> None:
         """Load positions and find files."""
-        # A chunk makes thousands of short-lived tuples and no cycles; at the default threshold the collector walks
+        # A chunk makes thousands of short-lived tuples and no cycles; at the default threshold the
+        # collector walks
         # through all lines in memory again and again, which took a third of all CPU.
         gc.freeze()
         gc.set_threshold(100_000, 20, 50)
-        # Pushing threads ask for the interpreter a few times a push. At the usual 5 ms each of them tears the reading
+        # Pushing threads ask for the interpreter a few times a push. At the usual 5 ms each of them tears
+        # the reading
         # loop out of its caches; measured, a quarter of all CPU.
         sys.setswitchinterval(0.02)
         self.engine.start()
@@ -140,7 +143,10 @@ class Service:
         )
 
     def run(self, until: Callable[[], bool]) -> None:
-        """Turn until `until` is true. THE boundary: an error in a turn is counted and logged, and the loop goes on."""
+        """Turn until `until` is true.
+
+        THE boundary: an error in a turn is counted and logged, and the loop goes on.
+        """
         while not until():
             try:
                 pause_s = self.engine.pump()
@@ -235,8 +241,8 @@ class Service:
         if now_s < self._publish_at_s:
             return
         status = self._gather(now_s)
-        # With ten thousand files a look at all of them takes milliseconds: it may cost a tenth of a percent.
-        self._publish_at_s = now_s + min(10.0, max(_PUBLISH_EVERY_S, 1000 * (time.monotonic() - now_s)))
+        # With ten thousand files a look at all of them takes milliseconds: it may cost a third of a percent.
+        self._publish_at_s = now_s + min(10.0, max(_PUBLISH_EVERY_S, 300 * (time.monotonic() - now_s)))
         report = self._tracker.update(time.time(), health.checks(status))
         with self._publish_lock:
             self._status, self._report = status, report

@@ -19,7 +19,8 @@ MINUTE_NS = 60 * 10**9
 FUTURE_NS = 10 * MINUTE_NS
 _SURE_AHEAD_NS = 5 * MINUTE_NS
 _SURE_AGE_NS = 24 * 60 * MINUTE_NS
-"""Between these, no later look at the same line decides otherwise; outside, the reading time is written down."""
+"""Between these, no later look at the same line decides otherwise; outside, the reading time is written
+down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Sorted(NamedTuple):
     """How many of the lines; fewer than given where `until_ns` cut."""
 
 
-def sort_lines(
+def sort_lines(  # noqa: PLR0917 - the engine's wiring comes in as arguments
     framed: Framed,
     file: File,
     chunk: Chunk,
@@ -69,8 +70,8 @@ def sort_lines(
 ) -> Sorted:
     """Return the chunk's lines as one segment for each stream.
 
-    `now_ns` is the time of reading, the remembered one for a chunk that is read again. Lines after the first whose
-    own time is past `until_ns` are not taken (never none at all).
+    `now_ns` is the time of reading, the remembered one for a chunk that is read again. Lines after the
+    first whose own time is past `until_ns` are not taken (never none at all).
     """
     lines, starts = framed.lines, framed.starts
     parsed = file.source.parse(lines, file.info, chunk.context)
@@ -116,7 +117,7 @@ def _texts(lines: list[bytes]) -> tuple[list[str], list[int]]:
 class _Work:
     """The lists of one chunk, and the two ways through them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the engine's wiring comes in as arguments
         self,
         file: File,
         chunk: Chunk,
@@ -153,7 +154,8 @@ class _Work:
         streams: dict[Stream, list[int]] = {}
         for key, indexes in groups.items():
             stream = self.stream_of(self.labels_of(key))
-            # Two keys can share a stream, where a cap made `other` of them; the file's order holds all the same.
+            # Two keys can share a stream, where a cap made `other` of them; the file's order holds all the
+            # same.
             streams[stream] = sorted(streams[stream] + indexes) if stream in streams else indexes
         return [self._segment(stream, indexes, stamps, self.metas) for stream, indexes in streams.items()]
 

@@ -43,8 +43,7 @@ def stamp_all(owns: list[int], slot: int, state: StampState) -> tuple[list[int],
             last += STEP_NS
             push(last)
             continue
-        if run > max_run:
-            max_run = run
+        max_run = max(max_run, run)
         before = -1
         stamp = own - own % STEP_NS + slot
         if stamp > last:

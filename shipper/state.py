@@ -1,4 +1,7 @@
-"""What the rooms of the shipper share: the window, the number of the next save, and what is told of events."""
+"""What the rooms of the shipper share.
+
+The window, the number of the next save, and what is told of events.
+"""
 
 from __future__ import annotations
 

@@ -170,7 +170,10 @@ class Limits:
 
 @dataclass(slots=True, eq=False)
 class Queue:
-    """One stream's way out: lines waiting, the batch in flight, and when the next may go. One in flight at most."""
+    """One stream's way out: lines waiting, the batch in flight, and when the next may go.
+
+    One in flight at most.
+    """
 
     stream: Stream
     rounds: Rounds
@@ -296,7 +299,7 @@ def _within_bytes(sizes: Sequence[int], first: int, last: int, budget: float, *,
     return first + (max(fit, 1) if alone else fit)
 
 
-def _within_time(
+def _within_time(  # noqa: PLR0917 - the engine's wiring comes in as arguments
     stamps: Sequence[int], first: int, last: int, oldest: float, latest: float, newest_ns: float
 ) -> tuple[float, float, int]:
     if first == last:

@@ -1,4 +1,7 @@
-"""The shipper's own HTTP: small, read-only, with time-outs; a slow or mute client costs a thread for five seconds."""
+"""The shipper's own HTTP: small, read-only, with time-outs.
+
+A slow or mute client costs a thread for five seconds.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ class _Server(ThreadingHTTPServer):
             self._slots.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away in the middle is no event of ours."""
+        """Say nothing: a client that went away in the middle is no event of ours."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -102,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(page.body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-        """Requests are not events."""
+        """Say nothing: requests are not events."""
 
     def version_string(self) -> str:
         """Say nothing of versions."""

@@ -36,7 +36,7 @@ class Covered(NamedTuple):
 
 
 class Files:
-    """Owns every descriptor. Single-threaded; the engine calls it and it calls back with what is worth telling.
+    """Owns every descriptor. Single-threaded; calls back with what is worth telling.
 
     `tell(event, **fields)` logs and counts.
     """
@@ -137,11 +137,14 @@ class Files:
     def next_deadline_s(self) -> float:
         """Return the monotonic time at which `poll` must be called at the latest."""
         if self._draining:
-            return min(self._rescan_at_s, min(self._quiet_at(t) for t in self._draining.values()))
+            return min(self._rescan_at_s, *map(self._quiet_at, self._draining.values()))
         return self._rescan_at_s
 
-    def ensure_open(self, tracked: Tracked, now_s: float, version: int) -> bool:
-        """Open a file for reading; False when it cannot be now (no descriptor left, refused, or another file)."""
+    def ensure_open(self, tracked: Tracked, now_s: float, version: int) -> bool:  # noqa: PLR0911 - each return is one outcome
+        """Open a file for reading.
+
+        False when it cannot be now (no descriptor left, refused, or another file).
+        """
         if tracked.fd >= 0:
             return True
         if tracked.phase is not Phase.FOLLOWING:
@@ -154,7 +157,7 @@ class Files:
                     level="warning",
                     path=tracked.path,
                     open=self.open_count,
-                    consequence="it waits until another file is settled; raise max_open_files if that does not end",
+                    consequence="it waits for another to be settled; raise max_open_files if that lasts",
                 )
                 return False
         try:
@@ -185,7 +188,10 @@ class Files:
             self.open_count -= 1
 
     def was_cut(self, tracked: Tracked, now_s: float, version: int) -> None:
-        """The content that we were reading is gone from the inode; look for a copy, else count what is lost."""
+        """Note that the content that we were reading is gone from the inode.
+
+        Look for a copy, else count what is lost.
+        """
         self.truncations += 1
         old_fd, tracked.fd = tracked.fd, -1
         self._unlist(tracked)
@@ -219,7 +225,7 @@ class Files:
         self._rescan_at_s = 0.0
 
     def _succeed(self, tracked: Tracked, fd: int, now_s: float, version: int) -> None:
-        """A file without a path was cut and written again: what is in it now can only be read from here."""
+        """Go on with what was written into a file without a path after its cut."""
         covered = Covered(tracked.source, Pattern(tracked.root, ()))
         heir = self._make(covered, tracked.path, version)
         self.open_count -= 1
@@ -250,7 +256,7 @@ class Files:
                 continue
             if known is not None:
                 self._check_path(path, now_s)
-            self._new_at(covered, path, status, now_s, version)
+            self._new_at(covered, path, status, version)
 
     def _changed(self, known: Tracked, status: os.stat_result) -> None:
         self.ready[known.id] = known
@@ -278,7 +284,11 @@ class Files:
             os.close(fd)
 
     def _new_at(
-        self, covered: Covered, path: str, status: os.stat_result, now_s: float, version: int
+        self,
+        covered: Covered,
+        path: str,
+        status: os.stat_result,
+        version: int,
     ) -> None:
         inode = self._by_inode.get((status.st_dev, status.st_ino))
         if (
@@ -298,7 +308,7 @@ class Files:
         self.ready[tracked.id] = tracked
 
     def _moved_here(self, tracked: Tracked, path: str, covered: Covered) -> bool:
-        """A file that we hold stands at another path now: go on with it there."""
+        """Go on at another path with a file that we hold."""
         try:
             here = os.lstat(path)
             held = os.fstat(tracked.fd)
@@ -320,7 +330,10 @@ class Files:
         return True
 
     def _reopened(self, tracked: Tracked, path: str, covered: Covered) -> bool:
-        """Hold a file that was let go while idle, and whose inode shows up at `path`, if it is still the same."""
+        """Hold a file that was let go while idle, and whose inode shows up at `path`.
+
+        If it is still the same.
+        """
         if tracked.fd >= 0:
             return True
         try:
@@ -367,7 +380,7 @@ class Files:
                 except OSError:
                     continue
                 if stat.S_ISREG(status.st_mode):
-                    self._new_at(covered, path, status, now_s, version)
+                    self._new_at(covered, path, status, version)
 
     def _scan(self, directory: str, now_s: float, version: int) -> None:
         for covered in self._covers:
@@ -385,7 +398,8 @@ class Files:
     def _watch(self, found: Found) -> bool:
         if self._watcher is None:
             return False
-        return any([self._watcher.watch(directory) for directory in found.directories])
+        fresh = [self._watcher.watch(directory) for directory in found.directories]
+        return any(fresh)
 
     # ---- paths that change
 
@@ -419,7 +433,7 @@ class Files:
         self._draining[tracked.id] = tracked
 
     def _regain(self, tracked: Tracked) -> bool:
-        """A file that we did not hold has lost its path: it may have another name in its directory."""
+        """Find a file that was not held and has lost its path: it may have another name in its directory."""
         self._unlist_inode(tracked)
         found = self._seek(tracked.path, tracked.fingerprint, inode=(tracked.dev, tracked.ino))
         if found is None:
@@ -586,7 +600,7 @@ class Files:
                 os.close(fd)
 
     def _give_up(self, owner: Tracked) -> None:
-        """A file that was taken for a new one, and of which nothing was read yet, is an old one after all."""
+        """Forget a file that was taken for a new one, is an old one, and was not read yet."""
         self._unlist(owner)
         self.ready.pop(owner.id, None)
         self._draining.pop(owner.id, None)
@@ -598,7 +612,7 @@ class Files:
     # ---- compressed rotations
 
     def _packed(self, covered: Covered, path: str, status: os.stat_result) -> None:
-        """A `.gz` that a pattern covers is not read as text; what it continues is found by its content."""
+        """Leave a `.gz` that a pattern covers: what it continues is found by its content."""
         _ = covered, status
         self._tell("packed_file_ignored", level="debug", path=path)
 

@@ -20,11 +20,11 @@ class Framed(NamedTuple):
 
 
 def frame(piece: bytes, offset: int, *, finished: bool = False) -> Framed:
-    r"""Split the bytes found at `offset` into lines; an unfinished last one is left, unless the file is finished.
+    r"""Split the bytes found at `offset` into lines; an unfinished last one is left, unless `finished`.
 
     Blank lines carry nothing and are left out, as are a byte order mark at the start of the file, a carriage
-    return before the newline, and runs of NULs at either end of a line (what a power cut leaves of a page that
-    was never written). Nothing else is changed.
+    return before the newline, and runs of NULs at either end of a line (what a power cut leaves of a page
+    that was never written). Nothing else is changed.
     """
     cut = len(piece) if finished else piece.rfind(b"\n") + 1
     if cut == 0:
@@ -36,7 +36,8 @@ def frame(piece: bytes, offset: int, *, finished: bool = False) -> Framed:
     starts = list(map(add, accumulate(map(len, raw[:-1]), initial=offset), range(len(raw))))
     if offset == 0 and raw[0].startswith(BOM):
         raw[0] = raw[0][len(BOM) :]
-    # Searching for one byte is as good as free; a search for two costs more than all the rest of this function.
+    # Searching for one byte is as good as free; a search for two costs more than all the rest of this
+    # function.
     if b"\r" in piece or b"\x00" in piece or not all(raw) or any(map(bytes.isspace, raw)):
         return _cleaned(starts, raw, offset + cut)
     return Framed(starts, raw, offset + cut)

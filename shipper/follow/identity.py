@@ -37,8 +37,9 @@ def tail_start(position: int) -> int:
 def same(known: Fingerprint, head: bytes, tail: bytes) -> bool:
     """Tell whether a file with these bytes in these places is the known one, grown or not.
 
-    `head` are its first bytes, at least `known.head_bytes` of them if it has so many; `tail` are its bytes from
-    `tail_start(known.position)` to `known.position`. A file of which nothing was ever seen has no likeness.
+    `head` are its first bytes, at least `known.head_bytes` of them if it has so many; `tail` are its
+    bytes from `tail_start(known.position)` to `known.position`. A file of which nothing was ever seen
+    has no likeness.
     """
     if len(head) < known.head_bytes or digest(head[: known.head_bytes]) != known.head:
         return False

@@ -13,7 +13,8 @@ class Phase(Enum):
     DRAINING = "draining"
     """It was renamed away, unlinked or replaced; what is left of it is read, held by its descriptor."""
     GONE = "gone"
-    """Nothing can be read of it any more (cut in place, or never found again); lines in memory are still sent."""
+    """Nothing can be read of it any more (cut in place, or never found again); lines in memory are still
+    sent."""
     DONE = "done"
     """Nothing is left to do; it is forgotten."""
 

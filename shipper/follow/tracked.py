@@ -50,14 +50,15 @@ class Tracked:
         "version",
     )
 
-    def __init__(self, id_: int, slot: int, source: Source, info: FileInfo, path: str, root: str) -> None:
+    def __init__(self, id_: int, slot: int, source: Source, info: FileInfo, path: str, root: str) -> None:  # noqa: PLR0917 - the engine's wiring comes in as arguments
         self.id = id_
         self.slot = slot
         self.source = source
         self.info = info
         self.path = path
         self.origin = path
-        """Where it was first seen. Its labels come from there: a line that Loki may hold never changes its stream."""
+        """Where it was first seen. Its labels come from there: a line that Loki may hold never changes its
+        stream."""
         self.root = root
         self.fd = -1
         self.dev = self.ino = 0
@@ -190,7 +191,10 @@ def holds(fd: int, known: identity.Fingerprint) -> bool:
 
 
 def scan_for_newline(fd: int, offset: int, end: int) -> int | None:
-    """Return the offset after the next newline at or after `offset`, or None when there is none before `end`."""
+    """Return the offset after the next newline at or after `offset`.
+
+    Or None when there is none before `end`.
+    """
     while offset < end:
         piece = os.pread(fd, min(LINE_SCAN_BYTES, end - offset), offset)
         if not piece:

@@ -1,6 +1,7 @@
 """Status and text of Loki's answer to what must be done: THE table. Pure.
 
-Facts: measured on Loki 3.4 and 3.7.8, for pushes of one stream. The case of the texts differs between versions.
+Facts: measured on Loki 3.4 and 3.7.8, for pushes of one stream. The case of the texts differs between
+versions.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Action(StrEnum):
     KEEP = "keep"
     """Wrong credentials, tenant or address: slowly, for ever, until a person mends it."""
     BISECT = "bisect"
-    """Something in it is refused for good: halves, until the culprit stands alone, then the dead-letter file."""
+    """Something in it is refused for good: halves, until the culprit stands alone, then the dead-letter
+    file."""
     TOO_FAR_BEHIND = "too_far_behind"
     TOO_OLD = "too_old"
     TOO_NEW = "too_new"
@@ -108,11 +110,12 @@ def judge(status: int, text: str) -> Verdict:
     for row_status, needle, action, reason in _ROWS:
         if row_status == status and needle in lower:
             return _with_numbers(Verdict(action, reason, status, detail), text)
-    if HTTPStatus.INTERNAL_SERVER_ERROR <= status:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Verdict(Action.REPEAT, "server_error", status, detail)
     if status == 260:  # noqa: PLR2004 - Loki's own code for an administrator's block: a 2xx, and nothing was stored
         return Verdict(Action.KEEP, "blocked", status, detail)
-    # Another 2xx is no promise of Loki, a redirect is not followed, other 4xx are no known answers: all are kept.
+    # Another 2xx is no promise of Loki, a redirect is not followed, other 4xx are no known answers: all are
+    # kept.
     return Verdict(Action.KEEP, "unexpected_status", status, detail)
 
 

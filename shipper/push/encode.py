@@ -13,7 +13,9 @@ import orjson
 try:
     from isal import igzip
 except ImportError:  # pragma: no cover - only on processors for which isal is not built
-    igzip = None
+    HAVE_IGZIP = False
+else:
+    HAVE_IGZIP = True
 
 Metadata = Mapping[str, str]
 _NO_METADATA: Metadata = {}
@@ -47,4 +49,4 @@ def _zlib(data: bytes) -> bytes:
     return compressor.compress(data) + compressor.flush()
 
 
-gzip: Callable[[bytes], bytes] = _zlib if igzip is None else _igzip
+gzip: Callable[[bytes], bytes] = _igzip if HAVE_IGZIP else _zlib

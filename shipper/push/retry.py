@@ -1,4 +1,7 @@
-"""When to try again: rounds of one try and five retries, then a probe every ten seconds. Never the end of the data."""
+"""When to try again: rounds of one try and five retries, then a probe every ten seconds.
+
+Never the end of the data.
+"""
 
 from __future__ import annotations
 

@@ -87,7 +87,10 @@ def label_text(value: object) -> str | None:
 
 
 def lenient(line: bytes) -> dict[str, Any] | None:
-    """Return the object of a line that the strict parser refused (raw control characters, lone surrogates)."""
+    """Return the object of a line that the strict parser refused.
+
+    Raw control characters, lone surrogates.
+    """
     try:
         found = json.loads(line.decode("utf-8", "replace"), strict=False)
     except (ValueError, RecursionError):

@@ -58,14 +58,20 @@ class LlmProxy:
         self._times = Times()
 
     def describe(self, path: str) -> FileInfo:
-        """Return the host as hint, and the session that the file's name gives for lines that do not say it."""
+        """Return the host as hint.
+
+        And the session that the file's name gives for lines that do not say it.
+        """
         parts = pathlib.PurePath(path)
         host = parts.parent.parent.name
         session = clean(parts.name.split(".", 1)[0])
         return FileInfo(self._fixed, self.name, {"session_id": session} if session else {}, host)
 
     def parse(self, lines: list[bytes], info: FileInfo, context: str) -> Parsed:
-        """Return times, `(provider, machine, log_type)` and ids; `context` is the session_start's provider."""
+        """Return times, `(provider, machine, log_type)` and ids.
+
+        `context` is the session_start's provider.
+        """
         owns: list[int | None] = []
         keys: list[Key] = []
         metas: list[Meta | None] = []
@@ -94,7 +100,7 @@ class LlmProxy:
         return {**dict(info.labels), "provider": provider, "machine": machine, "log_type": log_type}
 
 
-def _provider(host: str, from_start: str, path: object) -> str:
+def _provider(host: str, from_start: str, path: object) -> str:  # noqa: PLR0911 - each return is one outcome
     if host == "chatgpt.com":
         return "chatgpt"
     if from_start:

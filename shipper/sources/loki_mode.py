@@ -91,7 +91,8 @@ class LokiMode:
             events = _ONE.decode_lines(piece)
         except (msgspec.MsgspecError, RecursionError):
             return self._one_by_one(lines)
-        # A value can span two lines and a line can hold two values, if somebody breaks them; then times would slip.
+        # A value can span two lines and a line can hold two values, if somebody breaks them; then times
+        # would slip.
         # Where each newline stands between two objects and the numbers agree, each line is one object.
         whole = len(events) == len(lines) == piece.count(b"}\n{") + 1
         return (events, 0) if whole else self._one_by_one(lines)
@@ -100,13 +101,16 @@ class LokiMode:
         text_ns, value_ns = self._times.text_ns, self._times.value_ns
         owns: list[int | None] = []
         push = owns.append
-        before: object = None
+        before = ""
         own: int | None = None
         for event in events:
             stamp = event.timestamp
             if stamp != before:
-                own = text_ns(stamp) if isinstance(stamp, str) else value_ns(stamp)
-                before = stamp
+                if isinstance(stamp, str):
+                    own, before = text_ns(stamp), stamp
+                else:
+                    # Not remembered: to Python, 1 equals true, and one of them is a time.
+                    own, before = value_ns(stamp), ""
             push(own)
         return owns
 

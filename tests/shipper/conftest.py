@@ -16,7 +16,10 @@ from shipper_world import World  # noqa: E402 - the path comes first
 
 @pytest.fixture
 def world(tmp_path: pathlib.Path) -> Iterator[Callable[..., World]]:
-    """Return a function that makes a world: sources in a directory, an engine, a Loki in memory, a clock of ours."""
+    """Return a function that makes a world.
+
+    Sources in a directory, an engine, a Loki in memory, a clock of ours.
+    """
     made: list[World] = []
 
     def make(**options: object) -> World:

@@ -7,9 +7,10 @@ import pytest
 from shipper.push.answer import REASONS, Action, judge, no_answer
 
 TOO_FAR = (
-    "entry with timestamp 2026-11-21 07:47:27 +0000 UTC ignored, reason: 'entry too far behind, entry timestamp is: "
-    "2026-11-21T07:47:27Z, oldest acceptable timestamp is: 2026-11-21T09:47:00Z',\nuser 'fake', "
-    "total ignored: {} out of 5 for stream: {{a=\"b\"}}"
+    "entry with timestamp 2026-11-21 07:47:27 +0000 UTC ignored, reason: 'entry too far behind, entry "
+    "timestamp is: 2026-11-21T07:47:27Z, oldest acceptable timestamp is: "
+    "2026-11-21T09:47:00Z',\nuser 'fake', "
+    'total ignored: {} out of 5 for stream: {{a="b"}}'
 )
 
 

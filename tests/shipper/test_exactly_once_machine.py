@@ -1,4 +1,7 @@
-"""A Hypothesis machine over a real directory and a Loki in memory: whatever happens, each line arrives once."""
+"""A Hypothesis machine over a real directory and a Loki in memory.
+
+Whatever happens, each line arrives once.
+"""
 
 from __future__ import annotations
 
@@ -149,7 +152,7 @@ class Shipping(RuleBasedStateMachine):
         return self.world.logs / name
 
     def risk(self, name: str) -> None:
-        """What stands in the file may be lost, as far as it has not arrived."""
+        """Note that what stands in the file may be lost, as far as it has not arrived."""
         have = Counter(self.world.arrived()) + Counter(entry["line"] for entry in self.world.buried())
         for line in self.content.pop(name, []):
             if have[line] < self.written[line]:
@@ -157,7 +160,7 @@ class Shipping(RuleBasedStateMachine):
         self.finish(name)
 
     def finish(self, name: str) -> None:
-        """An unfinished line of a file that is finished, or of its copy, may arrive as a line of its own."""
+        """Note that the unfinished line of a finished file, or of its copy, may arrive."""
         rest = self.partial.pop(name, None)
         if rest:
             self.written[rest] += 1
@@ -180,7 +183,7 @@ class Shipping(RuleBasedStateMachine):
             self.note_unseen()
 
     def note_unseen(self) -> None:
-        """A file that was never seen before it lost its path cannot be known; what was in it is at risk."""
+        """Note what cannot be known: a file that was never seen before it lost its path."""
         engine = self.world.engine
         known = set()
         if engine is not None:
@@ -279,7 +282,7 @@ class Shipping(RuleBasedStateMachine):
 
     @invariant()
     def committed_is_delivered(self) -> None:
-        """What the position has passed is in Loki or in the dead-letter file."""
+        """Check that what the position has passed is in Loki or in the dead-letter file."""
         engine = self.world.engine
         if engine is None:
             return
@@ -316,7 +319,8 @@ class Shipping(RuleBasedStateMachine):
         have = Counter(self.world.arrived()) + Counter(entry["line"] for entry in self.world.buried())
         missing = self.written - have
         assert not missing - self.at_risk, f"missing {missing - self.at_risk}"
-        # A line of which the answer was lost can be in Loki and, refused for another reason later, a dead letter too.
+        # A line of which the answer was lost can be in Loki and, refused for another reason later, a dead
+        # letter too.
         doubles = Counter(self.world.arrived()) - self.written
         assert not doubles, f"double {doubles}"
         if missing:

@@ -70,7 +70,10 @@ def sums(lines: list[str]) -> list[tuple[int, str]]:
 @pytest.mark.parametrize("size", PIECES)
 @pytest.mark.parametrize("case", ["layout", "no-meta", "nul-and-control", "out-of-order", "same-timestamps"])
 def test_an_odd_case_arrives_as_expected(proxy_world: World, case: str, size: int) -> None:
-    """As many lines as expected, each with the expected bytes, whatever the pieces in which they were written."""
+    """As many lines as expected, each with the expected bytes.
+
+    Whatever the pieces in which they were written.
+    """
     proxy_world.start()
     for path in files_of(ODD / case):
         feed(proxy_world, path, proxy_world.logs / path.relative_to(ODD / case), size)
@@ -85,7 +88,9 @@ def test_an_odd_case_arrives_as_expected(proxy_world: World, case: str, size: in
 
 
 @pytest.mark.parametrize("size", PIECES)
-def test_an_unfinished_last_line_waits_for_its_end_also_through_a_restart(proxy_world: World, size: int) -> None:
+def test_an_unfinished_last_line_waits_for_its_end_also_through_a_restart(
+    proxy_world: World, size: int
+) -> None:
     """It is neither sent nor dropped, and sent whole and once when its newline is there."""
     case = ODD / "truncated-last-line"
     (path,) = files_of(case / "step1")
@@ -104,7 +109,9 @@ def test_an_unfinished_last_line_waits_for_its_end_also_through_a_restart(proxy_
     assert len(proxy_world.arrived()) == want["after_step_2"]["lines_shipped"]
 
 
-def test_a_file_cut_in_place_is_read_from_its_start_also_when_it_is_longer_than_before(proxy_world: World) -> None:
+def test_a_file_cut_in_place_is_read_from_its_start_also_when_it_is_longer_than_before(
+    proxy_world: World,
+) -> None:
     """Step 3 cannot be told from the size; the bytes before the position tell it."""
     case = ODD / "truncated-file"
     (path,) = files_of(case / "step1")
@@ -143,4 +150,6 @@ def test_the_model_is_strict() -> None:
 
     assert model.push(b"{}").status == 400
     assert model.push(b'{"streams":[{"stream":{"a":"b"},"values":[["1","x"]]}]}').status == 400
-    assert model.push(b'{"streams":[{"stream":{"a":"b"},"values":[["1000000000000000000","x"]]}]}').status == 204
+    assert (
+        model.push(b'{"streams":[{"stream":{"a":"b"},"values":[["1000000000000000000","x"]]}]}').status == 204
+    )

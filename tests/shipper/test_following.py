@@ -67,7 +67,10 @@ def test_two_rotations_while_a_push_is_slow_lose_nothing(world: Make) -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_rotation_while_the_shipper_is_down_is_found_by_its_content(world: Make, packed: bool) -> None:  # noqa: FBT001 - two cases
-    """The name is another, the inode may be another, and it may be compressed: the rest arrives, no repeat."""
+    """The name is another, the inode may be another, and it may be compressed.
+
+    The rest arrives, no repeat.
+    """
     one = world(sources=loki_mode)
     path = one.write("p/.loki/events.jsonl", one.line("a"))
     one.start()

@@ -11,7 +11,10 @@ from shipper.follow.framing import Framed, frame
 
 @given(st.binary(max_size=300), st.integers(1, 50))
 def test_lines_are_the_same_however_the_file_comes_in_pieces(data: bytes, size: int) -> None:
-    """Feeding what is there so far, again and again, gives the lines of the whole file at the same offsets."""
+    """Feeding what is there so far, again and again.
+
+    Gives the lines of the whole file at the same offsets.
+    """
     whole = frame(data, 0)
     starts: list[int] = []
     lines: list[bytes] = []

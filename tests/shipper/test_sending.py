@@ -28,7 +28,9 @@ def loki_mode(logs: pathlib.Path) -> list[LokiMode]:
 
 def events(world: World, kind: str, count: int, **fields: object) -> None:
     """Write so many events of a kind."""
-    world.write("p/.loki/events.jsonl", *(world.line(f"{kind} {n}", type=kind, **fields) for n in range(count)))
+    world.write(
+        "p/.loki/events.jsonl", *(world.line(f"{kind} {n}", type=kind, **fields) for n in range(count))
+    )
 
 
 def count(world: World, label: str) -> int:
@@ -51,7 +53,9 @@ def test_equal_lines_of_one_millisecond_all_arrive_from_one_file_and_from_severa
 def test_a_repeat_after_a_crash_is_the_same_entry(world: Make) -> None:
     """The answer was lost and nothing was saved: the lines are pushed again, and Loki shows each once."""
     one = world()
-    one.write("a.jsonl", *(one.line(str(n)) for n in range(50)), "no time at all", one.line("late", ago_s=-7200))
+    one.write(
+        "a.jsonl", *(one.line(str(n)) for n in range(50)), "no time at all", one.line("late", ago_s=-7200)
+    )
     one.script = lambda _labels: "stored-reset"
     one.start()
     one.pump(5.4)
@@ -130,7 +134,9 @@ def test_a_line_too_far_behind_goes_into_a_backfill_stream(world: Make) -> None:
     assert one.buried() == []
 
 
-def test_a_line_older_than_loki_takes_gets_the_time_of_reading_and_keeps_its_own_as_metadata(world: Make) -> None:
+def test_a_line_older_than_loki_takes_gets_the_time_of_reading_and_keeps_its_own_as_metadata(
+    world: Make,
+) -> None:
     """In a stream of its own, else it would shut out the rest of the backlog."""
     one = world()
     one.write("a.jsonl", one.line("ancient", ago_s=8 * 24 * HOUR_S), one.line("hours old", ago_s=2 * HOUR_S))
@@ -176,7 +182,9 @@ def test_one_line_that_loki_never_takes_is_found_among_hundreds_and_buried(world
     """The good ones arrive, the culprit lies in the dead-letter file with reason, file and offset."""
     one = world()
     long = one.line("long", pad="x" * 300_000)
-    one.write("a.jsonl", *(one.line(f"{n:03}") for n in range(300)), long, *(one.line(f"b{n}") for n in range(99)))
+    one.write(
+        "a.jsonl", *(one.line(f"{n:03}") for n in range(300)), long, *(one.line(f"b{n}") for n in range(99))
+    )
     one.start()
     one.settle()
 
@@ -242,7 +250,11 @@ def test_a_push_that_is_too_large_is_sent_in_halves(world: Make, status: int) ->
 def test_a_body_is_never_larger_than_the_cap_unless_it_is_one_line(world: Make) -> None:
     """256 KiB before compression, whatever the escapes make of the lines."""
     one = world()
-    one.write("a.jsonl", *(one.line(f"{n:04}", pad='"\\' * 200) for n in range(2000)), one.line("x", pad="x" * 200_000))
+    one.write(
+        "a.jsonl",
+        *(one.line(f"{n:04}", pad='"\\' * 200) for n in range(2000)),
+        one.line("x", pad="x" * 200_000),
+    )
     one.start()
     one.settle()
 

@@ -45,7 +45,9 @@ def test_the_defaults_are_those_of_the_specification() -> None:
     assert config.options.limits.body_bytes == 256 * 1024
     assert config.options.max_stream_rate_bps == 1_200_000
     assert config.endpoint.use_gzip
-    assert config.sources[0].labels(config.sources[0].describe("/x/a.jsonl"), ())["environment"] == "development"
+    assert (
+        config.sources[0].labels(config.sources[0].describe("/x/a.jsonl"), ())["environment"] == "development"
+    )
     assert config.listen == ("127.0.0.1", 57375)
     assert config.shutdown_timeout_s == 30.0
 
@@ -75,11 +77,21 @@ def test_all_problems_are_told_at_once(tmp_path: pathlib.Path) -> None:
         )
 
     text = str(caught.value)
-    for part in ("batch_sise", "ftp://x", "--batch-bytes", "--listen-address", "what=/x", "nothing", "loki_enabled"):
+    for part in (
+        "batch_sise",
+        "ftp://x",
+        "--batch-bytes",
+        "--listen-address",
+        "what=/x",
+        "nothing",
+        "loki_enabled",
+    ):
         assert part in text
 
 
-def test_without_sources_what_is_there_is_found(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_sources_what_is_there_is_found(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """$LOKI_DIR, ./.loki and ~/.llm-provider-logs."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -124,14 +136,17 @@ def test_an_address_that_cannot_be_meant_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [("256KiB", 262144), ("1.2MB", 1_200_000), ("4096", 4096), ("1 MiB", 1 << 20), ("2k", 2000)]
+    ("text", "number"),
+    [("256KiB", 262144), ("1.2MB", 1_200_000), ("4096", 4096), ("1 MiB", 1 << 20), ("2k", 2000)],
 )
 def test_sizes_are_read_as_people_write_them(text: str, number: int) -> None:
     """Decimal and binary units."""
     assert parse_bytes(text) == number
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("5s", 5), ("250ms", 0.25), ("1m30s", 90), ("7d", 604800), ("2", 2)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5s", 5), ("250ms", 0.25), ("1m30s", 90), ("7d", 604800), ("2", 2)]
+)
 def test_durations_are_read_as_people_write_them(text: str, seconds: float) -> None:
     """As in Go, and with days."""
     assert parse_duration_s(text) == seconds

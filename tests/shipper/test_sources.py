@@ -212,7 +212,10 @@ def test_jsonl_takes_the_first_usable_time(field: str) -> None:
     """Text or number; one that is not usable is passed over."""
     source = Jsonl("/x/*.jsonl", "prod", "u@h")
     info = source.describe("/x/a.jsonl")
-    lines = [json.dumps({field: 1795222949}).encode(), json.dumps({"timestamp": "never", field: "x"}).encode()]
+    lines = [
+        json.dumps({field: 1795222949}).encode(),
+        json.dumps({"timestamp": "never", field: "x"}).encode(),
+    ]
     parsed = source.parse(lines, info, "")
 
     assert parsed.owns == [S, None]
@@ -222,9 +225,27 @@ def test_jsonl_takes_the_first_usable_time(field: str) -> None:
 @pytest.mark.parametrize(
     "source", [loki_mode(), LlmProxy("/logs", "p", "m"), Jsonl("/x/*.jsonl", "p", "m")], ids=lambda s: s.kind
 )
-@given(lines=st.lists(st.one_of(st.binary(min_size=1, max_size=60), st.sampled_from(
-    [b"[" * 3000, b'{"a":' * 3000, b'{"timestamp":"\\ud800"}', b'{"_meta":[1]}', b'{"type":{"x":1}}', b"null", b"1e999",
-     b'{"timestamp":' + b"9" * 5000 + b"}", b'{"type":"request","body":"{\\"model\\":\\"\\\\ud800\\"}"}'])), max_size=6))
+@given(
+    lines=st.lists(
+        st.one_of(
+            st.binary(min_size=1, max_size=60),
+            st.sampled_from(
+                [
+                    b"[" * 3000,
+                    b'{"a":' * 3000,
+                    b'{"timestamp":"\\ud800"}',
+                    b'{"_meta":[1]}',
+                    b'{"type":{"x":1}}',
+                    b"null",
+                    b"1e999",
+                    b'{"timestamp":' + b"9" * 5000 + b"}",
+                    b'{"type":"request","body":"{\\"model\\":\\"\\\\ud800\\"}"}',
+                ]
+            ),
+        ),
+        max_size=6,
+    )
+)
 def test_no_line_whatever_it_holds_stops_a_source(source: Source, lines: list[bytes]) -> None:
     """Three lists in step with the lines, times that are usable or none, metadata that can be sent."""
     parsed = source.parse(lines, source.describe(PROXY_PATH), "")

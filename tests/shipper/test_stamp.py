@@ -12,7 +12,9 @@ times = st.lists(st.integers(0, 40).map(lambda ms: 1_795_000_000 * 10**9 + ms * 
 
 
 @given(times, st.integers(0, SLOTS - 1))
-def test_no_two_lines_of_a_file_have_the_same_stamp_if_they_have_the_same_time(owns: list[int], slot: int) -> None:
+def test_no_two_lines_of_a_file_have_the_same_stamp_if_they_have_the_same_time(
+    owns: list[int], slot: int
+) -> None:
     """Equal lines have equal times, so this is what keeps all of them."""
     stamps, _ = stamp_all(owns, slot, FRESH)
 

@@ -22,7 +22,8 @@ from shipper.state import Options
 
 START_S = 1_795_000_000.0
 Script = Callable[[dict[str, str]], "Answer | str | None"]
-"""Labels to an answer; "reset" and "stored-reset": no answer, the latter after storing; None: the model answers."""
+"""Labels to an answer; "reset" and "stored-reset": no answer, the latter after storing; None: the model
+answers."""
 
 
 class FakeClock:
@@ -148,7 +149,7 @@ class World:
         """Start a shipper on the state directory."""
         assert self.engine is None
         self.transport = SyncTransport(self.model)
-        self.transport.script = lambda labels: self.script(labels)
+        self.transport.script = self._scripted
         self.saver = InlineSaver(self.state)
         self.engine = Engine(
             self._make_sources(self.logs),
@@ -165,6 +166,9 @@ class World:
         )
         self.engine.start()
         return self.engine
+
+    def _scripted(self, labels: dict[str, str]) -> Answer | str | None:
+        return self.script(labels)
 
     def crash(self) -> None:
         """End the shipper as SIGKILL does: nothing is flushed, nothing is saved."""
