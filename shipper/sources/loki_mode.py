@@ -101,7 +101,7 @@ class LokiMode:
         text_ns, value_ns = self._times.text_ns, self._times.value_ns
         owns: list[int | None] = []
         push = owns.append
-        before = ""
+        nothing = before = object()
         own: int | None = None
         for event in events:
             stamp = event.timestamp
@@ -110,7 +110,7 @@ class LokiMode:
                     own, before = text_ns(stamp), stamp
                 else:
                     # Not remembered: to Python, 1 equals true, and one of them is a time.
-                    own, before = value_ns(stamp), ""
+                    own, before = value_ns(stamp), nothing
             push(own)
         return owns
 

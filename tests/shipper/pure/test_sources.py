@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.models import EVENT_KINDS, OTHER
@@ -63,6 +63,7 @@ FRAGMENTS = [
     b'{"timestamp":1795222949,"model":"m","session_id":"s","request_id":"r"}',
     b'{"timestamp":true}',
     b'{"timestamp":1}',
+    b'{"timestamp":""}',
     b'{"timestamp":null,"event":"rollback"}',
     b'{"type":"iteration_start","iteration":true}',
     b'{"type":"iteration_start","iteration":1}',
@@ -84,6 +85,7 @@ FRAGMENTS = [
 
 
 @sources
+@settings(max_examples=400)
 @given(data=st.data())
 def test_what_a_line_says_does_not_depend_on_its_neighbours(source: Source, data: st.DataObject) -> None:
     """A file that is read again may be cut elsewhere: the same line must come to the same stream and time."""
