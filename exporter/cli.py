@@ -6,6 +6,7 @@ Imports are made where they are needed: a `print` has no use for a web server, n
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 EXIT_DOWN = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+
+_LONGEST_WAIT_S = 86_400.0
+
+
+def _wait(_context: click.Context, _option: click.Parameter, seconds: float | None) -> float | None:
+    """Refuse a time that nobody can wait for: none, backwards, not a number, or beyond a day."""
+    if seconds is not None and not (math.isfinite(seconds) and 0 < seconds <= _LONGEST_WAIT_S):
+        raise click.BadParameter(f"must be above 0 and at most {_LONGEST_WAIT_S:.0f} seconds")
+    return seconds
+
 
 _SETTINGS = (
     click.option(
@@ -164,7 +175,13 @@ def check(**flags: Any) -> None:
 @click.option("--host", default="127.0.0.1", metavar="HOST", help="Where it runs. [127.0.0.1]")
 @click.option("--port", metavar="PORT", help="Its port. [57374, $LOKI_METRICS_PORT]")
 @click.option("--path", metavar="PATH", help="Where its metrics are. [/metrics, $LOKI_METRICS_PATH]")
-@click.option("--watch", type=float, metavar="SECONDS", help="Fetch again and again, this far apart.")
+@click.option(
+    "--watch",
+    type=float,
+    callback=_wait,
+    metavar="SECONDS",
+    help="Fetch again and again, this far apart.",
+)
 @click.option("--filter", "name_filter", metavar="NAME", help="Only metrics whose name has NAME in it.")
 @_with(*_ACCESS)
 def metrics(
@@ -183,8 +200,6 @@ def metrics(
 
     port = port or os.environ.get("LOKI_METRICS_PORT") or "57374"
     path = path or os.environ.get("LOKI_METRICS_PATH") or "/metrics"
-    if watch is not None and watch <= 0:
-        raise click.BadParameter("must be more than 0", param_hint="--watch")
     with_ = _access_or_exit(access)
 
     def fetch() -> Page:
@@ -227,7 +242,13 @@ def doctor(*, wants_remote: bool, **flags: Any) -> None:
 @main.command(short_help="Ask a running process for its health.")
 @click.argument("url", default="http://127.0.0.1:57374/health")
 @click.option(
-    "--timeout", "timeout_s", type=float, default=5.0, metavar="SECONDS", help="How long to wait. [5]"
+    "--timeout",
+    "timeout_s",
+    type=float,
+    callback=_wait,
+    default=5.0,
+    metavar="SECONDS",
+    help="How long to wait. [5]",
 )
 @click.option("--strict", is_flag=True, help="Exit 1 when degraded, too.")
 @_with(*_ACCESS)

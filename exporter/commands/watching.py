@@ -21,6 +21,7 @@ from exporter.commands.watch import (
     frame,
     parse_page,
 )
+from exporter.logs import printable
 
 
 @dataclass(slots=True)
@@ -76,15 +77,39 @@ def watch_terminal(fetch: Callable[[], Page], every_s: float, name_filter: str |
             view.take(fetch(), name_filter, time.time())
 
 
-def watch_pipe(fetch: Callable[[], Page], every_s: float, name_filter: str | None) -> str:
-    """Write page after page, as they come, to stdout; return why it ended."""
+def watch_pipe(
+    fetch: Callable[[], Page],
+    every_s: float,
+    name_filter: str | None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> str | None:
+    """Write page after page, as they come, to stdout, for ever; return why it never began, if so.
+
+    Once it has begun, an exporter that goes away is waited for, as on a terminal. Each new reason is one line
+    on stderr, and so is the return: in between, what reads the pipe hears nothing.
+    """
+    first = fetch()
+    if first.failure is not None:
+        return first.failure
+    page = first
+    trouble: str | None = None
     while True:
+        failure: str | None = page.failure
+        if failure is None:
+            if trouble is not None:
+                _tell("the exporter answers again")
+            sys.stdout.write(only(page.text, name_filter))
+            sys.stdout.flush()
+        elif failure != trouble:
+            _tell(f"{failure}; asking again every {every_s:g} s")
+        trouble = failure
+        sleep(every_s)
         page = fetch()
-        if page.failure is not None:
-            return page.failure
-        sys.stdout.write(only(page.text, name_filter))
-        sys.stdout.flush()
-        time.sleep(every_s)
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"tallyship-exporter: {printable(line)}\n")
+    sys.stderr.flush()
 
 
 def _screen(view: View, every_s: float, size: tuple[int, int], style: Style) -> list[str]:

@@ -160,6 +160,15 @@ class TestWrong:
         """A flag or command that there is not."""
         assert run(*arguments).exit_code == 2
 
+    @pytest.mark.parametrize("seconds", ["nan", "inf", "-inf", "0", "-1", "86401", "1e300"])
+    @pytest.mark.parametrize("command", [["metrics", "--watch"], ["healthcheck", "--timeout"]])
+    def test_time_that_nobody_can_wait_for(self, command: list[str], seconds: str) -> None:
+        """A wait must be a finite number of seconds above 0: a bad flag, and nothing is asked."""
+        answer = run(*command, seconds)
+
+        assert answer.exit_code == 2
+        assert f"Invalid value for '{command[1]}': must be above 0" in answer.stderr
+
     def test_switched_off(self) -> None:
         """LOKI_METRICS_ENABLED=false ends serve at once with a message and exit 0."""
         answer = run("serve", LOKI_METRICS_ENABLED="false")

@@ -23,7 +23,7 @@ import pytest
 
 from exporter.commands.fetch import Page
 from exporter.commands.watch import COLOURS, NoPageError, cells, clip, frame, number, parse_page
-from exporter.commands.watching import View
+from exporter.commands.watching import View, watch_pipe
 
 NOW_S = 1_795_000_000.0
 TEXT = """\
@@ -418,3 +418,36 @@ def test_pipe_gets_page_after_page_as_they_came(port: int) -> None:
         ] * 2
         assert process.stderr.read() == b""
         assert process.wait(timeout=20) == 130
+
+
+class _Stop(Exception):  # noqa: N818 (ends an endless loop, is no error)
+    pass
+
+
+def test_pipe_goes_on_when_the_exporter_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only pages go to stdout; each new reason is one line on stderr, and the return another."""
+    came = [Page("a 1\n"), *[Page(failure="refused")] * 2, Page(failure="HTTP 500"), Page("a 2\n")]
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 5:
+            raise _Stop
+
+    pages = iter(came)
+    with pytest.raises(_Stop):
+        watch_pipe(lambda: next(pages), 3.0, None, sleep)
+
+    assert waits == [3.0] * 5
+    said = capsys.readouterr()
+    assert said.out == "a 1\na 2\n"
+    assert said.err == (
+        "tallyship-exporter: refused; asking again every 3 s\n"
+        "tallyship-exporter: HTTP 500; asking again every 3 s\n"
+        "tallyship-exporter: the exporter answers again\n"
+    )
+
+
+def test_pipe_that_never_began_says_why() -> None:
+    """Nobody there at the first time is a mistake in the command, not to be waited out."""
+    assert watch_pipe(lambda: Page(failure="refused"), 3.0, None) == "refused"
