@@ -183,4 +183,13 @@ def probe(
     try:
         return decode(body)  # whatever the status: 503 carries the report of a failing process
     except ValueError as error:
+        if status == HTTPStatus.UNAUTHORIZED:
+            return Unreachable(f"{url} answered 401: {refusal(headers or {})}")
         return Unreachable(f"{url} answered {status}, but not with a health report: {error}")
+
+
+def refusal(headers: Mapping[str, str]) -> str:
+    """Return what a 401 means to whoever sent these headers: nobody was named, or somebody was refused."""
+    if "Authorization" in headers:
+        return "it refused this user and password, or this token"
+    return "it wants --user and --password-file, or --token-file"

@@ -7,12 +7,10 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shared.healthcheck import refusal
+
 _TIMEOUT_S = 10.0
 _LIMIT_BYTES = 64 << 20
-_HINTS = {
-    http.client.UNAUTHORIZED: "; it wants --user and --password-file, or --token-file",
-    http.client.BAD_REQUEST: "; if it speaks TLS, it wants --ca-file",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +47,14 @@ def fetch_metrics(
     finally:
         connection.close()
     if answer.status != http.client.OK:
-        return Page(failure=f"{url}: HTTP {answer.status} {answer.reason}{_HINTS.get(answer.status, '')}")
+        return Page(failure=f"{url}: HTTP {answer.status} {answer.reason}{_hint(answer.status, headers)}")
     return Page(body.decode("utf-8", "replace"))
+
+
+def _hint(status: int, headers: Mapping[str, str] | None) -> str:
+    if status == http.client.UNAUTHORIZED:
+        return f"; {refusal(headers or {})}"
+    return "; if it speaks TLS, it wants --ca-file" if status == http.client.BAD_REQUEST else ""
 
 
 def only(text: str, name_filter: str | None) -> str:

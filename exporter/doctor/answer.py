@@ -54,12 +54,14 @@ def ask_exporter(address: Address, telemetry_path: str, access: Access) -> Answe
             denied += sample.value if _is_denied(sample) else 0.0
     except NoPageError as error:
         failure = str(error)
+    needs_user = failure is not None and f"HTTP {HTTPStatus.UNAUTHORIZED.value}" in failure
     return Answer(
         who,
         is_tls,
         report if isinstance(report, Report) else None,
         failure,
-        needs_user=failure is not None and f"HTTP {HTTPStatus.UNAUTHORIZED.value}" in failure,
+        needs_user=needs_user,
+        is_user_refused=needs_user and "Authorization" in access.headers,
         samples=samples,
         denied_files=denied,
     )

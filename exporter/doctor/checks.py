@@ -153,7 +153,15 @@ def _health(answer: Answer) -> Iterator[Finding]:
 
 
 def _page(facts: Facts, answer: Answer) -> Iterator[Finding]:
-    if answer.needs_user:
+    if answer.is_user_refused:
+        yield wrong(
+            "metrics",
+            "the exporter refused this user or password, or this token",
+            "it is not the one whose hash stands in its web configuration file",
+            "tallyship-exporter hash-password NAME            # for basic_auth_users",
+            "tallyship-exporter hash-password --bearer NAME   # for tallyship_bearer_tokens",
+        )
+    elif answer.needs_user:
         yield note(
             "metrics",
             "the exporter wants a user, so its page was not looked at",

@@ -129,7 +129,8 @@ def _session(project: Project) -> Finding:
                 subject,
                 "not known: neither a process nor a readable state tells",
                 "the state file is being written, or damaged",
-                f"cat {quote(project.directory)}/{STATE}",
+                f"ls -l {quote(project.directory)}/{STATE}",
+                f"timeout 5 cat {quote(project.directory)}/{STATE}   # in time, whatever lies there",
             )
 
 
@@ -147,6 +148,13 @@ def _state(project: Project, max_age_s: float) -> Iterator[Finding]:
             "the runner's loop that writes it every few seconds is dead or hangs, or the disk is full",
             f"df -h {quote(project.directory)}",
             "loki stop && loki start ./prd.md",
+        )
+    elif torn is not None and torn.reason in {Reason.SYMLINK, Reason.NOT_REGULAR}:
+        yield wrong(
+            subject,
+            f"{STATE} is no file that is read ({torn.reason.value})",
+            "links that lead out of the directory, pipes and devices are not followed; Loki Mode makes none",
+            f"ls -l {quote(project.directory)}/{STATE}",
         )
     elif torn is not None and torn.reason is not Reason.PERMISSION:
         yield note(

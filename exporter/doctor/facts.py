@@ -86,8 +86,9 @@ class Listener:
 class Answer:
     """What came back from the port.
 
-    `who` None: nobody listens. `page_failure`: why the metrics could not be fetched. `samples`: the values of
-    the page by name, summed over labels; `denied_files`: files that the exporter may not read.
+    `who` None: nobody listens. `page_failure`: why the metrics could not be fetched. `needs_user`: it
+    answered 401; `is_user_refused`: although a user or token was sent. `samples`: the values of the page by
+    name, summed over labels; `denied_files`: files that the exporter may not read.
     """
 
     who: Neighbour | None = None
@@ -95,6 +96,7 @@ class Answer:
     report: Report | None = None
     page_failure: str | None = None
     needs_user: bool = False
+    is_user_refused: bool = False
     samples: Mapping[str, float] = field(default_factory=dict)
     denied_files: float = 0.0
 

@@ -213,6 +213,19 @@ def test_state_that_is_torn_is_a_note() -> None:
     assert "again in a few seconds" in _mend(finding)
 
 
+@pytest.mark.parametrize("reason", [Reason.NOT_REGULAR, Reason.SYMLINK])
+def test_state_that_is_no_file_is_wrong_and_nothing_is_opened(reason: Reason) -> None:
+    """A pipe would make whoever follows the advice wait for ever: it is looked at, not read."""
+    problem = Refused(reason, "dashboard-state.json: is no regular file")
+    findings = examine(_facts(_project(status=None, problems=(problem,))))
+    state = next(finding for finding in findings if finding.subject == "state shop")
+
+    assert state.level is Level.WRONG
+    assert "ls -l" in _mend(state)
+    commands = [line for finding in findings for line in finding.mend]
+    assert not [line for line in commands if line.startswith(("cat ", "python3 "))]
+
+
 def test_killed_session_is_told_from_a_stopped_one() -> None:
     """A pid file whose process is gone: it was killed, or the host restarted."""
     finding = _one(_facts(_project(status=Status.STOPPED, runner_lives=False)), "session shop")
@@ -356,6 +369,17 @@ def test_exporter_that_wants_a_user() -> None:
 
     assert finding.level is Level.NOTE
     assert "--password-file" in _mend(finding)
+
+
+def test_exporter_that_refused_who_was_named() -> None:
+    """A wrong password is a mistake to mend, not a matter of taste: exit code 1, and how to make an entry."""
+    answer = Answer(Neighbour.EXPORTER, needs_user=True, is_user_refused=True, page_failure="HTTP 401")
+    finding = _one(_facts(answer=answer), "metrics")
+
+    assert finding.level is Level.WRONG
+    assert "refused this user or password" in finding.text
+    assert "hash-password" in _mend(finding)
+    assert "--user NAME" not in _mend(finding)
 
 
 @pytest.mark.parametrize("is_tls", [False, True])

@@ -421,11 +421,14 @@ def test_exporter_with_tls_and_users_is_recognised(
 
 def test_exporter_with_users_alone_is_recognised(now: World, serve: Callable[..., Address]) -> None:
     """Its health page answers 401; the one page without users tells who it is."""
-    answer = ask_exporter(
-        serve(now.root, f"basic_auth_users: {{alice: {bcrypt_of('x')}}}\n"), "/metrics", Access()
-    )
+    address = serve(now.root, f"basic_auth_users: {{alice: {bcrypt_of('x')}}}\n")
+    answer = ask_exporter(address, "/metrics", Access())
+    mistaken = ask_exporter(address, "/metrics", Access(headers={"Authorization": "Basic YWxpY2U6eQ=="}))
 
     assert (answer.who, answer.is_tls, answer.needs_user) == (Neighbour.EXPORTER, False, True)
+    assert not answer.is_user_refused
+    assert (mistaken.who, mistaken.needs_user, mistaken.is_user_refused) == (Neighbour.EXPORTER, True, True)
+    assert "refused this user" in str(mistaken.page_failure)
 
 
 def test_files_that_the_exporter_may_not_read_are_counted(answering: Callable[..., Address]) -> None:

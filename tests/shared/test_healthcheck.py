@@ -259,6 +259,24 @@ def test_an_answer_that_is_no_report_is_unreachable(
 
 
 @pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({}, "answered 401: it wants --user and --password-file, or --token-file"),
+        ({"Authorization": "Basic YTpi"}, "answered 401: it refused this user and password, or this token"),
+    ],
+)
+def test_a_refusal_says_whether_anybody_was_named(
+    answering: Callable[[bytes], str], headers: dict[str, str], words: str
+) -> None:
+    """401 is no broken report: it wants a user, or a better one; what was sent is not repeated."""
+    found = probe(answering(b"HTTP/1.1 401 Unauthorized\r\n\r\nSay who you are.\n"), headers=headers)
+
+    assert isinstance(found, Unreachable)
+    assert found.reason.endswith(words)
+    assert "YTpi" not in found.reason
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "http://127.0.0.1:9/",
