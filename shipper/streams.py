@@ -16,7 +16,6 @@ from shipper.push.retry import Rounds
 
 MAX_STREAMS = 1000
 MAX_VALUES_PER_LABEL = 200
-MAX_BACKFILL_HOURS = 240
 SPAN_NS = 30 * 60 * 10**9
 """No push spans more, and none is further past an ack that is not yet durable."""
 _ENTRY_OVERHEAD_BYTES = 30
