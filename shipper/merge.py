@@ -1,4 +1,4 @@
-"""How far a file is read before the turn of another that can share its streams comes; the oldest goes first."""
+"""How far a file is read before the turn of another that shares its streams comes; the oldest goes first."""
 
 from __future__ import annotations
 
