@@ -129,6 +129,10 @@ class _Reader:
         if oldest > newest:
             self.problems.append(f"{path}.max_version: is below min_version")
         suites = self._texts(path, table, "cipher_suites")
+        if suites and newest < ssl.TLSVersion.TLSv1_3 and set(suites) <= set(_TLS13_SUITES):
+            self.problems.append(
+                f"{path}.cipher_suites: are all of TLS 1.3, which max_version rules out: nobody could connect"
+            )
         return TlsSettings(
             cert=self._pem(path, table, "cert", needed=True) or Pem(),
             key=self._pem(path, table, "key", needed=True) or Pem(),

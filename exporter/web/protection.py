@@ -84,7 +84,7 @@ class WebConfigFile:
         found = self._find()
         if isinstance(found, Protection):
             weaker = tuple(_needs_restart(self.current, found))
-            found = Refused(weaker) if weaker else found
+            found = _at(self.path, Refused(weaker)) if weaker else found
         if isinstance(found, Refused):
             self._keep(found)
         elif found is not None:
@@ -117,7 +117,7 @@ class WebConfigFile:
             try:
                 self.look()
             except Exception as error:  # noqa: BLE001 (the boundary: the next look may find a better file)
-                self._keep(Refused((f"a bug of the exporter: {type(error).__name__}",)))
+                self._keep(_at(self.path, Refused((f"a bug of the exporter: {type(error).__name__}",))))
 
     def _find(self) -> Protection | Refused | None:
         """Read all files; None if they hold what they held the last time."""
