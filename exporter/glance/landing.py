@@ -13,8 +13,9 @@ from html import escape
 
 from exporter.collector import SourceCollector
 from exporter.glance import phrases
-from exporter.glance.overview import TASK_STATUSES, Session, SourceOverview, overview
+from exporter.glance.overview import TASK_STATUSES, Session, SourceOverview, left_out, overview
 from exporter.selfmetrics import package_version
+from exporter.sources.loki_mode.discovery import MAX_PROJECTS
 from exporter.sources.loki_mode.session import Status
 from exporter.web.landing import document
 
@@ -40,16 +41,31 @@ def landing_page(
     """
     for _ in collector.collect():
         pass
-    return page(overview(collector.accounts(), lone_title), telemetry_path, package_version(), clock())
+    accounts = collector.accounts()
+    return page(
+        overview(accounts, lone_title),
+        telemetry_path,
+        package_version(),
+        clock(),
+        projects_left_out=left_out(accounts),
+    )
 
 
-def page(sources: Sequence[SourceOverview], telemetry_path: str, version: str, now_s: float) -> str:
-    """Return the whole document; `now_s` is Unix seconds."""
-    cards = "".join(_card(source, now_s) for source in sources)
+def page(
+    sources: Sequence[SourceOverview],
+    telemetry_path: str,
+    version: str,
+    now_s: float,
+    *,
+    projects_left_out: int = 0,
+) -> str:
+    """Return the whole document, what wants a look first; `now_s` is Unix seconds."""
+    cards = "".join(_card(source, now_s) for source in sorted(sources, key=_place))
     if not any(source.is_project for source in sources):
         cards = f"{_NOTHING}{cards}"
     body = (
         f"<h1>Tallyship exporter</h1>\n<p class=soft>{_summary(sources, now_s)}</p>\n"
+        f"{_left_out(projects_left_out)}"
         f"<nav>{_links(telemetry_path)}</nav>\n<main>\n{cards}</main>\n"
         f"<footer>Version {escape(version)}. A dash is a number that nothing tells. "
         f"This page asks again every {REFRESH_S} s.</footer>\n"
@@ -76,6 +92,22 @@ def _summary(sources: Sequence[SourceOverview], now_s: float) -> str:
     parts = ", ".join(f"{found[word]} {word}" for word in _ORDER if found[word])
     read = f". Read {phrases.since(min(s.read_at_s for s in sources), now_s)}" if sources else ""
     return f"{many}{': ' if parts else ''}{parts}{read}."
+
+
+def _left_out(projects: int) -> str:
+    """Return the line on projects that have no card: who looks for one must learn why it is not here."""
+    if not projects:
+        return ""
+    many = (
+        "1 more was found and is" if projects == 1 else f"{phrases.count(projects)} more were found and are"
+    )
+    return f"<p class=warn>{many} left out: no more than {MAX_PROJECTS} are read.</p>\n"
+
+
+def _place(source: SourceOverview) -> int:
+    """Return where the card stands; within a place, the sources' own order holds."""
+    word = _standing(source)[0]
+    return _ORDER.index(word) if word in _ORDER else len(_ORDER)
 
 
 def _standing(source: SourceOverview) -> tuple[str, str]:

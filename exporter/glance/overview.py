@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from exporter.selfmetrics import SourceAccount
 from exporter.source import Family, Histogram, Row
 from exporter.sources.loki_mode import families as f
+from exporter.sources.loki_mode.project_search import LEFT_OUT
 from exporter.sources.loki_mode.session import Status
 
 TASK_STATUSES = ("pending", "in_progress", "completed", "failed")
@@ -64,6 +65,14 @@ class SourceOverview:
 def overview(accounts: Sequence[SourceAccount], lone_title: str) -> list[SourceOverview]:
     """Return one overview a source, in their order; `lone_title` names a source that has no label."""
     return [_of_source(account, lone_title) for account in accounts if not _is_about_us(account)]
+
+
+def left_out(accounts: Sequence[SourceAccount]) -> int:
+    """Return how many projects were found and are not read, because there are too many."""
+    rows = (row for account in accounts for row in account.reading.rows)
+    return sum(
+        int(row.value) for row in rows if row.family is LEFT_OUT and not isinstance(row.value, Histogram)
+    )
 
 
 def _is_about_us(account: SourceAccount) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -14,8 +15,9 @@ from exporter.glance import phrases
 from exporter.glance.landing import landing_page, page
 from exporter.glance.overview import Session, SourceOverview, overview
 from exporter.selfmetrics import SourceAccount
-from exporter.service import lone_title
+from exporter.service import lone_title, make_collector
 from exporter.sources.loki_mode import Wanted
+from exporter.sources.loki_mode.discovery import MAX_PROJECTS
 from exporter.sources.loki_mode.families import ALL
 from exporter.sources.loki_mode.session import Status
 from exporter.web.landing import CONTENT_SECURITY_POLICY, STYLE
@@ -177,7 +179,7 @@ def test_source_that_is_down_says_why_and_shows_no_number(world: World) -> None:
 
     read = _Reader(landing_page(collector, "/metrics", "", lambda: world.now_s))
 
-    assert (read.headings[1], read.badges[1]) == ("gone", "down")
+    assert (read.headings[0], read.badges[0]) == ("gone", "down")
     assert f"Source down: {gone}: No such file or directory" in read.text
     assert "2 projects: 1 down, 1 stopped." in read.text
 
@@ -231,7 +233,7 @@ def test_names_from_files_are_text_and_nothing_else() -> None:
         path=f'/m"{HOSTILE}',
     )
 
-    assert read.headings[0] == HOSTILE
+    assert read.headings == ["down", HOSTILE]
     assert read.text.count(HOSTILE) == 5
     assert not {"script", "img", "b"} & {tag for tag, _ in read.tags}
     assert next(a["href"] for tag, a in read.tags if tag == "a") == f'./m"{HOSTILE}'
@@ -370,3 +372,40 @@ def test_project_of_which_nothing_is_known_is_not_left_out() -> None:
     seen = overview([SourceAccount(Silent()), SourceAccount(Search())], "shop")  # type: ignore[arg-type]
 
     assert [(source.title, source.is_project, source.session) for source in seen] == [("shop", True, None)]
+
+
+def test_cards_stand_in_the_order_in_which_they_want_a_look() -> None:
+    """Down, unknown, running, paused, stopped; who is alike stays in the order of names; other kinds last."""
+    states = {"a": Status.STOPPED, "b": Status.RUNNING, "c": Status.PAUSED, "d": None, "e": Status.RUNNING}
+    sources = [_source(_session(status=status), title=title) for title, status in states.items()]
+    broken = _source(title="z", is_up=False, down_reason="gone")
+    other = _source(title="codex", is_project=False)
+
+    assert _read(other, *sources, broken).headings == ["z", "d", "b", "e", "c", "a", "codex"]
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(0, None), (1, "1 more was found and is left out"), (34, "34 more were found and are left out")],
+)
+def test_projects_that_are_left_out_are_told(count: int, said: str | None) -> None:
+    """Who looks for a project beyond the limit learns that it is not read; without such, nothing is said."""
+    text = _Reader(page([_source(_session())], "/metrics", "1.2.3", NOW_S, projects_left_out=count)).text
+
+    assert ("left out" in text) is (said is not None)
+    assert (said or "") in text
+    assert not count or "no more than 200 are read" in text
+
+
+def test_projects_that_are_left_out_are_counted_from_the_search(tmp_path: Path) -> None:
+    """The page of a real collector over more directories than are read says how many are not there."""
+    for number in range(MAX_PROJECTS + 3):
+        (tmp_path / f"p{number:03}" / ".loki").mkdir(parents=True)
+    collector = make_collector(Config(loki_dirs=(f"{tmp_path}/*/.loki",)))
+    try:
+        text = _Reader(landing_page(collector, "/metrics", "shop")).text
+    finally:
+        collector.close()
+
+    assert "200 projects" in text
+    assert "3 more were found and are left out" in text
