@@ -177,13 +177,21 @@ def test_secrets_that_root_alone_may_read_reach_the_services(shell: Shell) -> No
     assert shell("systemctl is-active tallyship-shipper").strip() == "active"
 
 
-def test_a_configuration_that_cannot_be_used_is_not_tried_again(shell: Shell) -> None:
-    """Exit code 2 ends it; the state is failed, and there was no restart."""
+def test_a_configuration_that_cannot_be_used_is_not_tried_for_ever(shell: Shell) -> None:
+    """With the pause between tries made short, the limit of the unit itself ends them, and it has failed."""
+    drop_in = "/run/systemd/system/tallyship-exporter.service.d/impatient.conf"
+    shell(f"install -D /dev/null {drop_in}; printf '[Service]\\nRestartSec=50ms\\n' >{drop_in}")
+    shell("systemctl daemon-reload; systemctl reset-failed tallyship-exporter || true")
     shell("sed -i 's/^EXPORTER_ARGS=.*/EXPORTER_ARGS=--pids maybe/' /etc/tallyship/exporter.env")
 
-    shell("systemctl restart tallyship-exporter || true; sleep 7")
+    shell("systemctl restart tallyship-exporter || true")
 
-    assert shell("systemctl show -P NRestarts -P SubState tallyship-exporter").split() == ["0", "failed"]
+    eventually(
+        lambda: shell("systemctl show -P SubState tallyship-exporter").strip() == "failed",
+        within_s=120,
+        what="the exporter is given up",
+    )
+    assert 25 <= int(shell("systemctl show -P NRestarts tallyship-exporter")) <= 30
 
 
 def test_the_removal_leaves_nothing_but_the_shippers_state(shell: Shell) -> None:

@@ -16,7 +16,7 @@ BLOCKS = [
     "\n".join(line.removeprefix(indent) for line in body.splitlines())
     for indent, body in re.findall(r"^( *)```sh\n(.*?)^ *```$", PAGE, re.DOTALL | re.MULTILINE)
 ]
-STUBS = ("apt-get", "systemctl", "journalctl", "setpriv", "python3", "pip")
+STUBS = ("apt-get", "systemctl", "journalctl", "systemd-run", "python3", "pip")
 """What would change this machine, or needs a booted systemd: it only tells that it was called."""
 
 STUB = '#!/bin/sh\necho "$(basename "$0") $*" >>"$CALLS"\n'
@@ -42,7 +42,14 @@ def options_of(program: str, command: str) -> str:
 @pytest.fixture(name="prefix")
 def _prefix(tmp_path: Path) -> Path:
     """Give a root for /opt, /etc and /home, with stubs for what must not run here, and the real exporter."""
-    for folder in ("bin", "opt/tallyship/bin", "etc/systemd/system", "home/alice"):
+    for folder in (
+        "bin",
+        "opt/tallyship/bin",
+        "etc/systemd/system",
+        "home/alice",
+        "home/bob",
+        "home/lost+found",
+    ):
         (tmp_path / folder).mkdir(parents=True)
     # What the reader makes between the blocks.
     (tmp_path / "etc/tallyship").mkdir()
@@ -119,6 +126,39 @@ def test_the_commands_run_from_the_first_to_the_last(prefix: Path) -> None:
 
     assert not [path for path in etc.rglob("*") if "tallyship" in path.name]
     assert not (prefix / "opt/tallyship").exists()
+
+
+@pytest.mark.parametrize("user", ["alice", "bob"])
+def test_the_user_whose_files_are_read_is_the_one_that_the_reader_names(prefix: Path, user: str) -> None:
+    """Beside another user and lost+found, which belongs to root; both drop-ins run as who was named."""
+    (block,) = [block for block in BLOCKS if "one-user.conf" in block]
+    name, rest = block.split("\n", 1)
+    assert name == "user=alice"
+
+    run(f"user={user}\n{rest}", prefix)
+
+    for unit in ("exporter", "shipper"):
+        drop_in = prefix / f"etc/systemd/system/tallyship-{unit}.service.d/one-user.conf"
+        assert re.findall(r"^User=(.*)$", drop_in.read_text("utf-8"), re.MULTILINE) == [user]
+
+
+def test_the_look_before_the_start_is_through_the_eyes_of_the_service(prefix: Path) -> None:
+    """User, settings file, program and arguments are the unit's, and systemd reads them, not the shell."""
+    (block,) = [block for block in BLOCKS if "systemd-run" in block]
+    unit = (ROOT / "systemd/tallyship-exporter.service").read_text("utf-8").replace("/etc/", f"{prefix}/etc/")
+    unit = unit.replace("/opt/", f"{prefix}/opt/")
+    (command,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+
+    (call,) = run(block, prefix)
+
+    assert call.startswith("systemd-run --quiet --pipe --wait -p ")
+    assert call.endswith(command.replace(" serve ", " check "))
+    for asked in re.findall(r"-p (\S+)", call):
+        assert f"\n{asked}\n" in unit
+    assert {asked.split("=")[0] for asked in re.findall(r"-p (\S+)", call)} == {
+        "DynamicUser",
+        "EnvironmentFile",
+    }
 
 
 def test_the_documentation_that_the_units_name_is_what_the_page_installs() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from exporter.config import load_config
+
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "systemd"
 UNITS = ("tallyship-exporter.service", "tallyship-shipper.service")
@@ -113,16 +115,58 @@ def test_the_exposure_test_notices_a_weaker_unit(analyze: Analyze, units: Path, 
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_unit_is_ready_when_told_watched_and_restarted(unit: str) -> None:
-    """Type=notify with a watchdog, restarts on failure but not on a configuration that cannot be used."""
+    """Type=notify with a watchdog, and restarts on failure."""
     found = settings(unit)
 
     assert found["Type"] == ["notify"]
     assert found["WatchdogSec"] == ["60s"]
     assert found["Restart"] == ["on-failure"]
-    assert found["RestartPreventExitStatus"] == ["2"]
     assert found["DynamicUser"] == ["yes"]
     assert found["ProtectSystem"] == ["strict"]
     assert found["ProtectHome"] == ["read-only"]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_port_that_is_late_at_boot_is_waited_for_and_a_bad_configuration_ends(unit: str) -> None:
+    """No exit code is final; tries go on for minutes, and reach the limit within the window that counts."""
+    found = settings(unit)
+    between_s, window_s = (
+        int(found[key][0].removesuffix("s")) for key in ("RestartSec", "StartLimitIntervalSec")
+    )
+    tries = int(found["StartLimitBurst"][0])
+
+    assert "RestartPreventExitStatus" not in found
+    assert between_s >= 5
+    assert between_s * tries >= 120
+    # A try that fails takes up to 3 s on a slow machine.
+    assert (between_s + 3) * tries <= window_s
+
+
+@pytest.mark.parametrize(
+    ("in_file", "address"),
+    [
+        ({}, "0.0.0.0:57374"),
+        ({"LOKI_METRICS_PORT": "57384"}, "0.0.0.0:57384"),
+        ({"TALLYSHIP_EXPORTER_LISTEN_ADDRESS": "192.0.2.1:1"}, "192.0.2.1:1"),
+    ],
+)
+def test_what_the_settings_file_says_of_the_address_goes_before_the_drop_in_for_other_hosts(
+    in_file: dict[str, str], address: str, tmp_path: Path
+) -> None:
+    """The drop-in's address is a default: EnvironmentFile= goes before Environment= (systemd.exec(5))."""
+    found = settings("tallyship-exporter.service.d/web.conf")
+    (credential,) = found["SetCredential"]
+    name, _, text = credential.partition(":")
+    (tmp_path / name).write_text(text)
+    (variable,) = found["Environment"]
+    key, _, value = variable.partition("=")
+
+    config = load_config({}, {key: value.replace("%d", str(tmp_path)), **in_file})
+
+    assert (
+        str(config.listen_address) == address or config.listen_address.url_for("http") == f"http://{address}"
+    )
+    assert not any("--web.listen-address" in line for line in found["ExecStart"])
 
 
 def test_the_exporter_may_see_the_processes_that_it_judges() -> None:
