@@ -70,6 +70,7 @@ def page(**series: dict[str | None, float]) -> str:
 def check_budget(url: str, tmp_path: Path, **env: str) -> tuple[int, str, bool]:
     """Return exit code, what was printed, and whether Loki Mode was told to stop."""
     told = tmp_path / "told"
+    told.unlink(missing_ok=True)
     (tmp_path / "loki").write_text(f"#!/bin/sh\necho $* > {told}\n")
     (tmp_path / "loki").chmod(0o755)
     done = subprocess.run(
@@ -126,12 +127,85 @@ def test_one_project_of_several_beyond_its_limit_is_named(serve: Serve, tmp_path
     code, printed, _ = check_budget(url, tmp_path)
 
     assert code == BEYOND
-    assert printed == 'CRITICAL: cost 5.00 USD{project="a } \\"b\\" 99 c"} exceeds 4.50'
+    assert printed.splitlines() == [
+        'CRITICAL: cost 5.00 USD{project="a } \\"b\\" 99 c"} exceeds 4.50',
+        "Nothing is stopped: BUDGET_PROJECT has to say whose session ends here",
+    ]
     assert check_budget(url, tmp_path, BUDGET_PROJECT="shop")[0] == WITHIN
     assert check_budget(url, tmp_path, BUDGET_PROJECT="none")[:2] == (
         UNKNOWN,
         "UNKNOWN: the page has no cost of none",
     )
+
+
+def test_the_session_of_this_directory_is_not_stopped_for_another_projects_cost(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """`loki stop` means this directory: a page of projects stops none that is not named."""
+    url = serve(page(loki_cost_usd={"blog": 9}, loki_session_status={"shop": 1, "blog": 1}))
+
+    code, printed, stopped = check_budget(url, tmp_path)
+
+    assert (code, stopped) == (BEYOND, False)
+    assert printed.splitlines()[0] == 'CRITICAL: cost 9.00 USD{project="blog"} exceeds 4.50'
+    assert check_budget(url, tmp_path, BUDGET_PROJECT="shop")[::2] == (UNKNOWN, False)
+    assert check_budget(url, tmp_path, BUDGET_PROJECT="blog")[::2] == (BEYOND, True)
+
+
+@pytest.mark.parametrize("name", ["back\\slash", "\\t", 'quo"te', "new\nline", "a.b*c", "größe"])
+def test_a_project_of_any_name_can_be_chosen(serve: Serve, tmp_path: Path, name: str) -> None:
+    """Backslashes and quotes are escaped on the page, and not in the variable."""
+    url = serve(page(loki_cost_usd={"other": 99, name: 9}))
+
+    code, printed, stopped = check_budget(url, tmp_path, BUDGET_PROJECT=name)
+
+    assert (code, stopped) == (BEYOND, True)
+    assert printed.startswith("CRITICAL: cost 9.00 USD{")
+
+
+@pytest.mark.parametrize("limit", ["abc", "$5.00", "4,50", "1.2.3", ".", "-1", "nan", "1e9x", " "])
+def test_a_limit_that_is_no_number_is_refused(serve: Serve, tmp_path: Path, limit: str) -> None:
+    """It is not a limit of 0, which every cost would exceed."""
+    url = serve(page(loki_cost_usd={None: 3}))
+
+    assert check_budget(url, tmp_path, BUDGET_USD=limit) == (
+        UNKNOWN,
+        f"UNKNOWN: BUDGET_USD is not a number, such as 4.50: {limit}".strip(),
+        False,
+    )
+
+
+def test_a_session_that_has_ended_is_not_stopped_again(serve: Serve, tmp_path: Path) -> None:
+    """Its cost stays on the page; a paused session is alive and is stopped."""
+    ended = serve(page(loki_cost_usd={None: 9}, loki_session_status={None: 0}))
+    paused = serve(page(loki_cost_usd={None: 9}, loki_session_status={None: 2}))
+
+    assert check_budget(ended, tmp_path) == (
+        BEYOND,
+        "CRITICAL: cost 9.00 USD exceeds 4.50 (has ended)",
+        False,
+    )
+    assert check_budget(paused, tmp_path)[::2] == (BEYOND, True)
+
+
+def test_a_used_budget_counts_where_it_is_more_than_the_measured_cost(serve: Serve, tmp_path: Path) -> None:
+    """As in the alerts: whichever figure reaches the limit first; one of 0 alone is not a cost."""
+    budget: dict[str, dict[str | None, float]] = {"loki_mode_budget_limit_usd": {None: 100}}
+    used = serve(page(loki_cost_usd={None: 2}, loki_mode_budget_used_usd={None: 95}, **budget))
+    late = serve(page(loki_cost_usd={None: 95}, loki_mode_budget_used_usd={None: 2}, **budget))
+    alone = serve(page(loki_mode_budget_used_usd={None: 95}, **budget))
+    none = serve(page(loki_mode_budget_used_usd={None: 0}, **budget))
+
+    told = (BEYOND, "CRITICAL: cost 95.00 USD exceeds 90.00", True)
+    assert [check_budget(url, tmp_path) for url in (used, late, alone)] == [told] * 3
+    assert check_budget(none, tmp_path) == (UNKNOWN, "UNKNOWN: the page has no cost", False)
+
+
+def test_a_cost_that_is_not_a_number_is_unknown(serve: Serve, tmp_path: Path) -> None:
+    """NaN is neither more nor less than anything."""
+    url = serve(page(loki_cost_usd={None: float("nan")}))
+
+    assert check_budget(url, tmp_path) == (UNKNOWN, "UNKNOWN: the page has no cost", False)
 
 
 def test_an_unknown_cost_is_neither_within_nor_beyond(serve: Serve, tmp_path: Path) -> None:
