@@ -11,10 +11,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Access:
-    """What a request goes with; `context` None: plain HTTP, or whom the system trusts."""
+    """What a request goes with; `context` None: plain HTTP, or whom the system trusts.
+
+    `stranger_context` shows the same certificate and verifies nothing: it only tells who is there, and no
+    secret may go through it.
+    """
 
     context: ssl.SSLContext | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stranger_context: ssl.SSLContext | None = None
 
 
 def make_access(
@@ -48,12 +53,21 @@ def make_access(
     if ca_file is None and cert_file is None:
         return Access(None, headers)
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        context, stranger = ssl.create_default_context(cafile=ca_file), stranger_context()
         if cert_file is not None:
             context.load_cert_chain(cert_file, key_file, password="")
+            stranger.load_cert_chain(cert_file, key_file, password="")
     except OSError as error:  # ssl.SSLError is one
         raise ValueError(f"{ca_file or cert_file}: {error.strerror or 'no certificate'}") from None
-    return Access(context, headers)
+    return Access(context, headers, stranger)
+
+
+def stranger_context() -> ssl.SSLContext:
+    """Return a context that verifies nothing, to learn who is there."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _secret(file: str) -> bytes:

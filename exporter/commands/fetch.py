@@ -11,14 +11,17 @@ from shared.healthcheck import refusal
 
 _TIMEOUT_S = 10.0
 _LIMIT_BYTES = 64 << 20
+_CERTIFICATE_REQUIRED = {"TLSV13_ALERT_CERTIFICATE_REQUIRED"}
+"""How OpenSSL calls the alert of a server that got no certificate; TLS 1.2 has no alert of its own for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The page's text, or why there is none."""
+    """The page's text, or why there is none; `needs_certificate`: because no certificate was shown."""
 
     text: str = ""
     failure: str | None = None
+    needs_certificate: bool = False
 
 
 def fetch_metrics(
@@ -42,6 +45,10 @@ def fetch_metrics(
         connection.request("GET", path, headers={"Accept": "text/plain;version=0.0.4", **(headers or {})})
         answer = connection.getresponse()
         body = answer.read(_LIMIT_BYTES)
+    except ssl.SSLError as error:
+        needs_certificate = error.reason in _CERTIFICATE_REQUIRED
+        hint = "it wants --cert-file" if needs_certificate else "is it running there?"
+        return Page(failure=f"{url}: {error!s}; {hint}", needs_certificate=needs_certificate)
     except (OSError, http.client.HTTPException, ValueError) as error:
         return Page(failure=f"{url}: {error!s}; is it running there?")
     finally:

@@ -7,12 +7,12 @@ import ssl
 import time
 from http import HTTPStatus
 
-from exporter.commands.client import Access
+from exporter.commands.client import Access, stranger_context
 from exporter.commands.fetch import fetch_metrics
 from exporter.commands.watch import NoPageError, Sample, parse_page
 from exporter.doctor.facts import Answer
 from exporter.web.listen import Address
-from exporter.web.neighbour import ANSWER_LIMIT_BYTES, Neighbour, ask, recognise
+from exporter.web.neighbour import ANSWER_LIMIT_BYTES, Neighbour, hear, recognise, wants_tls
 from shared.healthcheck import Report, probe
 
 _TIMEOUT_S = 2.0
@@ -27,11 +27,17 @@ def ask_exporter(address: Address, telemetry_path: str, access: Access) -> Answe
     )
     if not _is_listened_on(target):
         return Answer()
-    who, is_tls = ask(target, _TIMEOUT_S), False
+    heard = hear(target, _TIMEOUT_S)
+    who, is_tls = recognise(heard), wants_tls(heard)
     if who in {Neighbour.UNKNOWN, Neighbour.HTTP_SERVER}:
-        # TLS, or users: `/-/healthy` is the one page that needs none.
+        # Behind a proxy with TLS, or users of its own: `/-/healthy` is the one page that needs none.
+        stranger = access.stranger_context or stranger_context()
         who, is_tls = next(
-            ((found, tls) for tls in (False, True) if (found := _healthy(target, tls=tls)) is not None),
+            (
+                (found, context is not None)
+                for context in (None, stranger)
+                if (found := _healthy(target, context)) is not None
+            ),
             (who, False),
         )
     if who is not Neighbour.EXPORTER:
@@ -61,6 +67,7 @@ def ask_exporter(address: Address, telemetry_path: str, access: Access) -> Answe
         report if isinstance(report, Report) else None,
         failure,
         needs_user=needs_user,
+        needs_certificate=page.needs_certificate,
         is_user_refused=needs_user and "Authorization" in access.headers,
         samples=samples,
         denied_files=denied,
@@ -79,15 +86,15 @@ def _is_listened_on(target: Address) -> bool:
     return True
 
 
-def _healthy(target: Address, *, tls: bool) -> Neighbour | None:
-    """Return `EXPORTER` if one answers at `/-/healthy`, else None.
+def _healthy(target: Address, context: ssl.SSLContext | None) -> Neighbour | None:
+    """Return `EXPORTER` if one answers at `/-/healthy`, over TLS with a `context`, else None.
 
     The certificate is not verified and nothing secret is sent: this only tells who is there.
     """
     deadline_s = time.monotonic() + _TIMEOUT_S
     received = b""
     try:
-        with _connect(target, tls=tls) as sock:
+        with _connect(target, context) as sock:
             sock.sendall(f"GET /-/healthy HTTP/1.0\r\nHost: {target}\r\n\r\n".encode())
             while len(received) < ANSWER_LIMIT_BYTES and (left_s := deadline_s - time.monotonic()) > 0:
                 sock.settimeout(left_s)
@@ -100,13 +107,10 @@ def _healthy(target: Address, *, tls: bool) -> Neighbour | None:
     return Neighbour.EXPORTER if recognise(received) is Neighbour.EXPORTER else None
 
 
-def _connect(target: Address, *, tls: bool) -> socket.socket:
+def _connect(target: Address, context: ssl.SSLContext | None) -> socket.socket:
     plain = socket.create_connection((target.host, target.port), _TIMEOUT_S)
-    if not tls:
+    if context is None:
         return plain
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
     try:
         return context.wrap_socket(plain, server_hostname=target.host)
     except (OSError, ValueError):

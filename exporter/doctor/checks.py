@@ -169,6 +169,13 @@ def _page(facts: Facts, answer: Answer) -> Iterator[Finding]:
             "tallyship-exporter doctor --user NAME --password-file FILE",
             "tallyship-exporter doctor --token-file FILE",
         )
+    elif answer.needs_certificate:
+        yield note(
+            "metrics",
+            "the exporter wants a client's certificate, so its page was not looked at",
+            None,
+            "tallyship-exporter doctor --ca-file FILE --cert-file FILE --key-file FILE",
+        )
     elif answer.page_failure is not None:
         yield wrong(
             "metrics",

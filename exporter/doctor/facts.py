@@ -87,8 +87,9 @@ class Answer:
     """What came back from the port.
 
     `who` None: nobody listens. `page_failure`: why the metrics could not be fetched. `needs_user`: it
-    answered 401; `is_user_refused`: although a user or token was sent. `samples`: the values of the page by
-    name, summed over labels; `denied_files`: files that the exporter may not read.
+    answered 401; `is_user_refused`: although a user or token was sent. `needs_certificate`: it wants a
+    client's certificate, and got none. `samples`: the values of the page by name, summed over labels;
+    `denied_files`: files that the exporter may not read.
     """
 
     who: Neighbour | None = None
@@ -97,6 +98,7 @@ class Answer:
     page_failure: str | None = None
     needs_user: bool = False
     is_user_refused: bool = False
+    needs_certificate: bool = False
     samples: Mapping[str, float] = field(default_factory=dict)
     denied_files: float = 0.0
 

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from enum import Enum
 
 from exporter.web.listen import Address, BindFailed
+from exporter.web.tls import PLAIN_HTTP_ANSWER
 
 ANSWER_LIMIT_BYTES = 64 * 1024
+_REALM = b'realm="tallyship-exporter"'
 _REQUEST = "GET /health HTTP/1.0\r\nHost: {}\r\nAccept: application/json\r\n\r\n"
 
 
@@ -28,14 +30,26 @@ def ask(address: Address, timeout_s: float = 1.0, clock_s: Callable[[], float] =
 
     Loki Mode v5's dashboard answers `{"status": "healthy", "service": "loki-dashboard"}`.
     """
-    return recognise(_fetch(address, clock_s() + timeout_s, clock_s))
+    return recognise(hear(address, timeout_s, clock_s))
+
+
+def hear(address: Address, timeout_s: float, clock_s: Callable[[], float] = time.monotonic) -> bytes:
+    """Return what whoever listens at `address` answers to `/health`, for `recognise` and `wants_tls`."""
+    return _fetch(address, clock_s() + timeout_s, clock_s)
 
 
 def recognise(answer: bytes) -> Neighbour:
-    """Return whose answer this is; `answer` holds status line, header and body, possibly cut short."""
+    """Return whose answer this is; `answer` holds status line, header and body, possibly cut short.
+
+    An exporter with TLS, or with users, is known by how it refuses who has neither.
+    """
+    if wants_tls(answer):
+        return Neighbour.EXPORTER
     head, _, body = answer.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/"):
         return Neighbour.UNKNOWN
+    if head.partition(b" ")[2].startswith(b"401 ") and _REALM in head:
+        return Neighbour.EXPORTER
     try:
         report = json.loads(body)
     except (ValueError, RecursionError):
@@ -46,6 +60,11 @@ def recognise(answer: bytes) -> Neighbour:
         if report.get("component") == "exporter" and "checks" in report:
             return Neighbour.EXPORTER
     return Neighbour.HTTP_SERVER
+
+
+def wants_tls(answer: bytes) -> bool:
+    """Whether this is what an exporter with TLS says to somebody without it."""
+    return answer == PLAIN_HTTP_ANSWER
 
 
 def explain(failed: BindFailed, neighbour: Neighbour | None, flag: str = "--web.listen-address") -> str:

@@ -23,10 +23,11 @@ from exporter.web.tls_context import Tls
 _READ_BYTES = 16 * 1024
 """A TLS record holds no more."""
 _WRITE_BYTES = 64 * 1024
-_PLAIN_HTTP = (
+PLAIN_HTTP_ANSWER = (
     b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
     b"This port speaks TLS: ask for https://...\n"
 )
+"""What somebody gets who speaks plain HTTP to a port with TLS; a neighbour knows us by it."""
 
 
 class TlsConnection(asyncio.Protocol):
@@ -145,7 +146,7 @@ class TlsConnection(asyncio.Protocol):
         except ssl.SSLError as error:
             self._flush()  # the alert, which tells the client what was wrong
             if error.reason == "HTTP_REQUEST":
-                self.raw.write(_PLAIN_HTTP)
+                self.raw.write(PLAIN_HTTP_ANSWER)
             self._give_up()
             return
         if not _has_one_of(self.ssl_object.getpeercert(), self.tls.allowed_sans):

@@ -371,6 +371,17 @@ def test_exporter_that_wants_a_user() -> None:
     assert "--password-file" in _mend(finding)
 
 
+def test_exporter_that_wants_a_certificate() -> None:
+    """It is well; which flags let doctor look is said."""
+    answer = Answer(
+        Neighbour.EXPORTER, is_tls=True, needs_certificate=True, page_failure="certificate required"
+    )
+    finding = _one(_facts(answer=answer), "metrics")
+
+    assert finding.level is Level.NOTE
+    assert "--cert-file" in _mend(finding)
+
+
 def test_exporter_that_refused_who_was_named() -> None:
     """A wrong password is a mistake to mend, not a matter of taste: exit code 1, and how to make an entry."""
     answer = Answer(Neighbour.EXPORTER, needs_user=True, is_user_refused=True, page_failure="HTTP 401")

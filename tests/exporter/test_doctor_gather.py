@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from exporter.doctor.gather import find_barrier, gather
 from exporter.doctor.sockets import Socket, listeners, parse_sockets
 from exporter.sources.loki_mode.session import Status
 from exporter.web.listen import Address
-from exporter.web.neighbour import Neighbour
+from exporter.web.neighbour import Neighbour, ask
 
 TCP = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -417,6 +418,87 @@ def test_exporter_with_tls_and_users_is_recognised(
     assert (unnamed.who, unnamed.needs_user) == (Neighbour.EXPORTER, True)
     assert (named.who, named.page_failure, named.needs_user) == (Neighbour.EXPORTER, None, False)
     assert "loki_session_status" in named.samples
+
+
+def test_exporter_that_demands_a_certificate_is_recognised(
+    now: World, serve: Callable[..., Address], tmp_path: Path
+) -> None:
+    """Without one it is known all the same, and wants `--cert-file`; with one its page is looked at."""
+    signer = authority()
+    signer.write(tmp_path)
+    signer.ca.issue_cert("doctor").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "doctor.pem"))
+    now.state(mode="autonomous")
+    address = serve(
+        now.root,
+        f"tls_server_config: {{cert_file: {tmp_path}/server.crt, key_file: {tmp_path}/server.key, "
+        f"client_auth_type: RequireAndVerifyClientCert, client_ca_file: {tmp_path}/ca.crt}}\n",
+    )
+    ca_file = str(tmp_path / "ca.crt")
+
+    bare = ask_exporter(address, "/metrics", make_access(ca_file=ca_file))
+    shown = ask_exporter(
+        address, "/metrics", make_access(ca_file=ca_file, cert_file=str(tmp_path / "doctor.pem"))
+    )
+
+    assert (bare.who, bare.is_tls, bare.needs_certificate) == (Neighbour.EXPORTER, True, True)
+    assert "it wants --cert-file" in str(bare.page_failure)
+    assert (shown.who, shown.page_failure, shown.needs_certificate) == (Neighbour.EXPORTER, None, False)
+    assert "loki_session_status" in shown.samples
+
+
+@pytest.mark.parametrize("protection", ["tls", "certificate", "users"])
+def test_protected_exporter_is_told_to_who_wants_its_port(
+    now: World, serve: Callable[..., Address], tmp_path: Path, protection: str
+) -> None:
+    """The second `serve` says that another exporter has the port, not some other web server."""
+    authority().write(tmp_path)
+    tls = f"cert_file: {tmp_path}/server.crt, key_file: {tmp_path}/server.key"
+    address = serve(
+        now.root,
+        {
+            "tls": f"tls_server_config: {{{tls}}}\n",
+            "certificate": f"tls_server_config: {{{tls}, client_auth_type: RequireAndVerifyClientCert, "
+            f"client_ca_file: {tmp_path}/ca.crt}}\n",
+            "users": f"basic_auth_users: {{alice: {bcrypt_of('x')}}}\n",
+        }[protection],
+    )
+
+    assert ask(address) is Neighbour.EXPORTER
+
+
+def test_exporter_behind_a_proxy_that_demands_a_certificate_is_recognised(tmp_path: Path) -> None:
+    """The proxy has its own words for plain HTTP; the certificate that was given opens it, whoever signed."""
+    signer = authority()
+    signer.write(tmp_path)
+    signer.ca.issue_cert("doctor").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "doctor.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tmp_path / "ca.crt"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"component":"exporter","state":"ok","since":null,"checks":[]}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Proxy(http.server.ThreadingHTTPServer):
+        def get_request(self) -> tuple[socket.socket, object]:
+            plain, client = super().get_request()
+            return context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False), client
+
+        def handle_error(self, *_: object) -> None:
+            """Say nothing of who does not speak TLS."""
+
+    with Proxy(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        address = Address("127.0.0.1", server.server_port)
+        answer = ask_exporter(address, "/metrics", make_access(cert_file=str(tmp_path / "doctor.pem")))
+        server.shutdown()
+
+    assert (answer.who, answer.is_tls) == (Neighbour.EXPORTER, True)
 
 
 def test_exporter_with_users_alone_is_recognised(now: World, serve: Callable[..., Address]) -> None:

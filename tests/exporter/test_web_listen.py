@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from exporter.web.listen import Address, BadAddress, BindFailed, Listener, bind, parse_address
 from exporter.web.neighbour import Neighbour, ask, explain, recognise
+from exporter.web.tls import PLAIN_HTTP_ANSWER
 from shared.healthcheck import Check, Report, State, encode
 
 HAS_IPV6 = socket.has_dualstack_ipv6()
@@ -154,6 +155,19 @@ def test_an_impossible_address_is_a_value(host: str) -> None:
         (b"HTTP/1.0 200 OK\r\n\r\n[1]", Neighbour.HTTP_SERVER),
         (b"HTTP/1.0 200 OK\r\n\r\n" + b"[" * 60_000, Neighbour.HTTP_SERVER),
         (b"HTTP/1.0 200 OK\r\n\r\n\xff\xfe", Neighbour.HTTP_SERVER),
+        (
+            b'HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Basic realm="tallyship-exporter"\r\n\r\nno',
+            Neighbour.EXPORTER,
+        ),
+        (
+            b'HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Basic realm="grafana"\r\n\r\nno',
+            Neighbour.HTTP_SERVER,
+        ),
+        (PLAIN_HTTP_ANSWER, Neighbour.EXPORTER),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",
+            Neighbour.HTTP_SERVER,
+        ),
         (b"SSH-2.0-OpenSSH_9.2\r\n", Neighbour.UNKNOWN),
         (b"", Neighbour.UNKNOWN),
     ],
