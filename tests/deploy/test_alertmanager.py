@@ -46,6 +46,15 @@ def test_every_alert_goes_to_slack(amtool: Amtool) -> None:
     assert "slack" in printed.splitlines()
 
 
+def test_neither_groups_nor_inhibition_mix_the_projects_of_one_exporter() -> None:
+    """`exported_project` is what tells them apart where a target label `project` pushed theirs aside."""
+    whole = yaml.safe_load(FILE.read_text("utf-8"))
+    (inhibition,) = whole["inhibit_rules"]
+
+    assert {"job", "instance", "project", "exported_project"} == set(inhibition["equal"])
+    assert {"alertname", "project", "exported_project"} == set(whole["route"]["group_by"])
+
+
 def test_the_documented_template_does_not_work_and_ours_says_what_is_wrong(
     amtool: Amtool, tmp_path: Path
 ) -> None:

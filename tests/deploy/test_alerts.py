@@ -64,6 +64,12 @@ def test_every_alert_has_a_firing_and_a_silent_case(name: str) -> None:
     assert set(of_alert) == {True, False}
 
 
+@pytest.mark.parametrize("name", sorted((DOCUMENTED.keys() | OURS) - {"TallyshipTargetMissing"}))
+def test_every_summary_names_the_project_by_the_exporters_own_label(name: str) -> None:
+    """Where both labels are there, the target's says the same for all projects."""
+    assert "{{ with or $labels.exported_project $labels.project }}" in rules()[name]["annotations"]["summary"]
+
+
 def test_each_alert_fires_when_it_should_and_keeps_silent_when_it_should(promtool: Promtool) -> None:
     """All cases of alerts.test.yml hold, evaluated by Prometheus' own engine."""
     code, printed = promtool("test", "rules", CASES)
