@@ -3,7 +3,10 @@
 A right password is computed once: afterwards a keyed digest of it is compared, with a key that lives as long
 as the process, so that nothing here gives a password away. A wrong one waits for a single worker, in a lane
 of its own client's address: a thousand wrong ones from one address fill that lane, and a first right one
-from elsewhere is next in line. A user who does not exist costs what one costs who does.
+from elsewhere is next in line. From the same address (a proxy, a NAT) it is turned away the first time, and
+has a second lane when it comes again, as a scrape does and a guess does not; not promised is room in that
+lane against somebody who sends each of his guesses twice. A user who does not exist costs what one costs who
+does.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from exporter.web.credentials import (
     parse_authorization,
 )
 from exporter.web.lanes import Lanes
+from exporter.web.turned_away import TurnedAway
 from exporter.web.worker import Busy, Worker
 
 MAX_PASSWORD_BYTES = 72
@@ -98,6 +102,7 @@ class Doorman:
         self._wrong: OrderedDict[bytes, None] = OrderedDict()
         self._decoys: dict[bytes, bytes] = {}
         self._lanes: Lanes[_Question] = Lanes(MAX_LANES, MAX_PER_LANE)
+        self._turned_away = TurnedAway()
         self._answers: dict[bytes, asyncio.Future[bool | None]] = {}
         self._worker = Worker("web-passwords", 1)
         self._asking: asyncio.Task[None] | None = None
@@ -171,12 +176,24 @@ class Doorman:
         """
         answer = self._answers.get(question.digest)
         if answer is None:
-            if not self._lanes.put(lane, question):
+            if not self._find_room(lane, question):
                 raise Busy
             answer = self._answers[question.digest] = asyncio.get_running_loop().create_future()
             if self._asking is None or self._asking.done():
                 self._asking = asyncio.get_running_loop().create_task(self._ask_all())
         return await asyncio.wait_for(asyncio.shield(answer), self._patience_s)
+
+    def _find_room(self, lane: str, question: _Question) -> bool:
+        """Put the question into its lane or, if it comes again, into the lane for such; False: no room.
+
+        One such lane for an address, not for a question: else one address could take all lanes there are.
+        """
+        if self._lanes.put((lane, "first"), question):
+            return True
+        if question.digest in self._turned_away:
+            return self._lanes.put((lane, "again"), question)
+        self._turned_away.add(question.digest)
+        return False
 
     async def _ask_all(self) -> None:
         while (question := self._lanes.take()) is not None:

@@ -15,8 +15,17 @@ from hypothesis import strategies as st
 
 from exporter.logs import RepeatLimiter
 from exporter.web.credentials import Basic, Bearer, Credentials, parse_authorization
-from exporter.web.doorman import MAX_PER_LANE, MAX_WRONG_KEPT, Doorman, Verdict, check_password, lane_of
+from exporter.web.doorman import (
+    MAX_LANES,
+    MAX_PER_LANE,
+    MAX_WRONG_KEPT,
+    Doorman,
+    Verdict,
+    check_password,
+    lane_of,
+)
 from exporter.web.lanes import Lanes
+from exporter.web.turned_away import TurnedAway
 
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 TOKEN = b"a-token-of-more-than-twenty-characters"
@@ -285,6 +294,74 @@ def test_a_flood_from_one_address_delays_a_first_right_password_by_one_computati
         assert verdicts.count(Verdict.BUSY) == 100 - verdicts.count(Verdict.REFUSED)
 
     run(scenario)
+
+
+def test_a_right_password_that_comes_again_gets_past_a_flood_from_its_own_address() -> None:
+    """Behind one proxy all have one address: a scrape is turned away once, and let in at the next."""
+
+    async def scenario(door: Door) -> None:
+        door.checks.gate.clear()
+
+        def flood(first: int) -> list[asyncio.Future[Verdict]]:
+            numbers = range(first, first + 500)
+            return [asyncio.ensure_future(door.judge(basic("alice", f"wrong{n}"))) for n in numbers]
+
+        guesses = flood(0)
+        await settle(lambda: len(door.checks.asked) == 1)
+        guesses += flood(500)  # takes the place that has become free
+        await settle(lambda: door.doorman.counts[Verdict.BUSY] > 900)
+        assert await door.judge(basic("alice", "right")) is Verdict.BUSY
+        guesses += flood(1000)
+        await settle(lambda: door.doorman.counts[Verdict.BUSY] > 1400)
+        scrape = asyncio.ensure_future(door.judge(basic("alice", "right")))
+        await asyncio.sleep(0)
+        door.checks.gate.set()
+
+        assert await scrape is Verdict.ADMITTED
+        await asyncio.gather(*guesses)
+        assert [password for password, _ in door.checks.asked].index(b"right") <= 2
+        assert len(door.checks.asked) <= MAX_PER_LANE + 2  # no guess got more room than before
+
+    run(scenario)
+
+
+def test_guesses_sent_twice_take_no_lane_from_other_addresses() -> None:
+    """Whoever comes again has one lane for its address, however many of its guesses return."""
+
+    async def scenario(door: Door) -> None:
+        door.checks.gate.clear()
+        guesses = [
+            asyncio.ensure_future(door.judge(basic("alice", f"wrong{n}"))) for n in [*range(200), *range(200)]
+        ]
+        await settle(lambda: door.doorman.counts[Verdict.BUSY] > 300)
+        others = [
+            asyncio.ensure_future(
+                door.judge(basic("alice", "right" if n == 0 else f"mine{n}"), f"192.0.2.{n + 9}")
+            )
+            for n in range(MAX_LANES - 2)
+        ]
+        await asyncio.sleep(0)
+        door.checks.gate.set()
+
+        assert await others[0] is Verdict.ADMITTED
+        assert set(await asyncio.gather(*others[1:])) == {Verdict.REFUSED}
+        verdicts = await asyncio.gather(*guesses)
+        asked = [password for password, _ in door.checks.asked if password.startswith(b"wrong")]
+        assert verdicts.count(Verdict.BUSY) > 300
+        assert len(asked) <= 2 * MAX_PER_LANE + 1
+
+    run(scenario)
+
+
+@given(st.lists(st.binary(min_size=32, max_size=32), unique=True, max_size=60))
+def test_who_was_turned_away_is_known_until_another_takes_the_place(digests: list[bytes]) -> None:
+    """Nobody is taken for somebody else, the last one is always known, and no more than fit are."""
+    away = TurnedAway(places=8)
+    for number, digest in enumerate(digests):
+        assert digest not in away
+        away.add(digest)
+        assert digest in away
+        assert sum(earlier in away for earlier in digests[: number + 1]) <= 8
 
 
 def test_a_known_password_waits_for_no_computation() -> None:
