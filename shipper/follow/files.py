@@ -58,7 +58,9 @@ class Files:
         self.all: dict[int, Tracked] = {}
         self._by_path: dict[str, Tracked] = {}
         self._by_inode: dict[tuple[int, int], Tracked] = {}
-        self.open_count = 0
+        self._open: dict[int, Tracked] = {}
+        self._nothing_idle = False
+        """No descriptor could be freed; that is not tried again before the next turn."""
         self.ready: dict[int, Tracked] = {}
         """Files that have, or may have, something to read."""
         self.next_id = 1
@@ -90,6 +92,7 @@ class Files:
 
     def poll(self, now_s: float, version: int) -> None:
         """Look at what has happened: inotify's hints, and every ten seconds everything."""
+        self._nothing_idle = False
         if self._watcher is not None:
             hints = self._watcher.hints()
             if hints.overflow:
@@ -150,8 +153,11 @@ class Files:
         if tracked.phase is not Phase.FOLLOWING:
             return False
         if self.open_count >= self._max_open:
+            if self._nothing_idle:
+                return False
             self._close_idle(make_room=True)
             if self.open_count >= self._max_open:
+                self._nothing_idle = True
                 self._tell(
                     "no_descriptor_left",
                     level="warning",
@@ -177,6 +183,11 @@ class Files:
         return True
 
     @property
+    def open_count(self) -> int:
+        """How many descriptors of files are held."""
+        return len(self._open)
+
+    @property
     def crowded(self) -> bool:
         """True when no descriptor is left."""
         return self.open_count >= self._max_open
@@ -185,7 +196,7 @@ class Files:
         """Close a file that stands at its path and is not being read."""
         if tracked.phase is Phase.FOLLOWING and tracked.account.clear and tracked.fd >= 0:
             tracked.close()
-            self.open_count -= 1
+            self._open.pop(tracked.id, None)
 
     def was_cut(self, tracked: Tracked, now_s: float, version: int) -> None:
         """Note that the content that we were reading is gone from the inode.
@@ -201,7 +212,7 @@ class Files:
             self._succeed(tracked, old_fd, now_s, version)
         elif old_fd >= 0:
             os.close(old_fd)
-            self.open_count -= 1
+            self._open.pop(tracked.id, None)
         if copy is not None:
             self._tell("copy_found", path=tracked.path, offset=tracked.read)
             self._adopt(tracked, copy.fd)
@@ -228,7 +239,7 @@ class Files:
         """Go on with what was written into a file without a path after its cut."""
         covered = Covered(tracked.source, Pattern(tracked.root, ()))
         heir = self._make(covered, tracked.path, version)
-        self.open_count -= 1
+        self._open.pop(tracked.id, None)
         self._adopt(heir, fd)
         heir.info, heir.origin = tracked.info, tracked.origin
         heir.happened(Happening.LOST_PATH)
@@ -474,7 +485,7 @@ class Files:
         del self.all[tracked.id]
         if tracked.fd >= 0:
             tracked.close()
-            self.open_count -= 1
+            self._open.pop(tracked.id, None)
         self._tell("file_done", level="debug", path=tracked.path, offset=tracked.read)
 
     # ---- an earlier run's files
@@ -607,7 +618,7 @@ class Files:
         self.all.pop(owner.id, None)
         if owner.fd >= 0:
             owner.close()
-            self.open_count -= 1
+            self._open.pop(owner.id, None)
 
     # ---- compressed rotations
 
@@ -638,7 +649,7 @@ class Files:
         status = os.fstat(fd)
         self._unlist_inode(tracked)
         tracked.fd = fd
-        self.open_count += 1
+        self._open[tracked.id] = tracked
         tracked.dev, tracked.ino = status.st_dev, status.st_ino
         tracked.size = max(tracked.size, status.st_size)
         tracked.mtime_ns = status.st_mtime_ns
@@ -651,9 +662,8 @@ class Files:
             return
         idle = [
             t
-            for t in self.all.values()
-            if t.fd >= 0
-            and t.phase is Phase.FOLLOWING
+            for t in self._open.values()
+            if t.phase is Phase.FOLLOWING
             and t.account.clear
             and t.read == t.size
             and self._stands_at(t, t.path)
@@ -662,7 +672,7 @@ class Files:
         # A few more than must be, so that a storm of new files does not sort the list for each of them.
         for tracked in idle[: self.open_count - limit + self._max_open // 8]:
             tracked.close()
-            self.open_count -= 1
+            self._open.pop(tracked.id, None)
 
     def _list_inode(self, tracked: Tracked) -> None:
         self._by_inode[tracked.dev, tracked.ino] = tracked
