@@ -153,6 +153,33 @@ def test_a_hanging_exporter_is_ended_and_started_again(shell: Shell) -> None:
     assert unharmed == pid
 
 
+def test_a_port_that_is_late_to_be_free_is_waited_for(shell: Shell) -> None:
+    """Somebody else has it at the start and leaves; the exporter comes by itself."""
+    shell("systemctl stop tallyship-exporter")
+    hold = "import socket, time; s = socket.create_server(('127.0.0.1', 57374)); time.sleep(1000)"
+    shell(f'systemd-run --quiet --unit=holder python3 -c "{hold}"; sleep 1')
+    shell("systemctl start tallyship-exporter && exit 1 || true")
+
+    shell("systemctl stop holder")
+
+    eventually(
+        lambda: shell("systemctl is-active tallyship-exporter || true").strip() == "active",
+        within_s=40,
+        what="the exporter has the port",
+    )
+
+
+def test_an_exporter_that_is_switched_off_rests(shell: Shell) -> None:
+    """Started without a complaint, ended without a restart."""
+    off = "LOKI_METRICS_ENABLED=false"
+    shell(f"echo {off} >>/etc/tallyship/exporter.env; systemctl restart tallyship-exporter; sleep 12")
+
+    found = shell("systemctl show -p NRestarts -p SubState -p Result tallyship-exporter").split()
+
+    shell(f"sed -i /^{off}/d /etc/tallyship/exporter.env; systemctl start tallyship-exporter")
+    assert set(found) == {"NRestarts=0", "SubState=dead", "Result=success"}
+
+
 def test_secrets_that_root_alone_may_read_reach_the_services(shell: Shell) -> None:
     """Certificate, key, users and token through LoadCredential; the page then wants a password."""
     authority = trustme.CA()
@@ -175,6 +202,10 @@ def test_secrets_that_root_alone_may_read_reach_the_services(shell: Shell) -> No
     assert shell(curl) == "401"
     assert shell(f"{curl} -u prometheus:correct-horse-battery") == "200"
     assert shell("systemctl is-active tallyship-shipper").strip() == "active"
+    # The port is the settings file's, and the page is to be had from elsewhere.
+    shell("echo LOKI_METRICS_PORT=57384 >>/etc/tallyship/exporter.env; systemctl restart tallyship-exporter")
+    address = shell("hostname -I").split()[0]
+    assert shell(curl.replace("localhost:57374", f"{address}:57384")) == "401"
 
 
 def test_a_configuration_that_cannot_be_used_is_not_tried_for_ever(shell: Shell) -> None:
