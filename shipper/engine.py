@@ -133,6 +133,7 @@ class Engine:
         if not self.stopping:
             self.files.poll(now_s, self.saves.next)
             self._read_more = self._reader.read(now_s)
+            self.sender.hurry = self.files.crowded
             self.sender.turn(now_s)
         if len(self.files.all) != self._known_files:
             self._known_files = len(self.files.all)

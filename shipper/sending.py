@@ -99,6 +99,8 @@ class Sender:
         """Entries dead-lettered since the start."""
         self.flushing = False
         """True: nothing waits for a fuller batch."""
+        self.hurry = False
+        """True: the same, because descriptors are short and only acknowledged files can be closed."""
         self.unpaced = False
 
     # ---- what the reader asks
@@ -202,6 +204,7 @@ class Sender:
         body_limit = min(limits.body_bytes, queue.limit_bytes or limits.body_bytes)
         return (
             self.flushing
+            or self.hurry
             or queue.entries >= limits.entries
             or queue.bytes * queue.expansion >= body_limit
             or (now_s != math.inf and now_s >= queue.oldest_s + self._options.batch_wait_s)
