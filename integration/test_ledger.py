@@ -182,7 +182,7 @@ def all_lines(loki: Loki, *, since_ns: int) -> dict[str, list[tuple[int, str]]]:
     found: dict[str, list[tuple[int, str]]] = {}
     for labels in answer.json()["data"]:
         names = {k: v for k, v in labels.items() if k not in ("service_name", "detected_level")}
-        absent = {"backfill", "restamped"} - names.keys()
+        absent = {"backfill", "restamped", "__stream_shard__"} - names.keys()
         matchers = [f"{k}={json.dumps(v)}" for k, v in names.items()] + [f'{k}=""' for k in absent]
         selector = "{" + ",".join(matchers) + "}"
         entries: list[tuple[int, str]] = []

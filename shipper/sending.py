@@ -91,6 +91,8 @@ class Sender:
         self._files: dict[int, Tracked] = {}
         self.floored: dict[int, Tracked] = {}
         """Files of which lines have left memory, to be read again when their stream takes lines."""
+        self._paced_from_s = clock.monotonic() + self._pause_s(options.limits.body_bytes)
+        """A run before this one may have pushed a moment ago: without this, restarts go past the rate."""
         self.last_ack_s = -math.inf
         self.last_error = Trouble()
         self.sent = 0
@@ -194,10 +196,13 @@ class Sender:
         if batch.tries:
             self._meter.add("retries", 1, queue.reason)
         batch.tries += 1
-        if self._options.max_stream_rate_bps and not self.unpaced:
-            pause = len(batch.body) / self._options.max_stream_rate_bps
-            queue.paced_until_s = max(queue.paced_until_s, now_s) + pause
+        if not self.unpaced:
+            queue.paced_until_s = max(queue.paced_until_s, now_s) + self._pause_s(len(batch.body))
         self._transport.submit(Push(queue, batch))
+
+    def _pause_s(self, sent_bytes: int) -> float:
+        rate_bps = self._options.max_stream_rate_bps
+        return sent_bytes / rate_bps if rate_bps else 0.0
 
     def _due(self, queue: Queue, now_s: float) -> bool:
         limits = self._options.limits
@@ -540,6 +545,7 @@ class Sender:
         queue = self.queues.get(stream)
         if queue is None:
             queue = self.queues[stream] = Queue(stream, Rounds(self._policy, self._chance))
+            queue.paced_until_s = self._paced_from_s
         return queue
 
     def forget_file(self, tracked: Tracked) -> None:
