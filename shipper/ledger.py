@@ -81,6 +81,8 @@ class Floor:
 
     chunk: Chunk
     lowest: int
+    exact: bool = True
+    """A line of the stream starts at `lowest`; False where only the chunk before it has been read again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -125,11 +127,11 @@ class Account:
         self.dirty = True
         return count
 
-    def lower_floor(self, stream: Stream, chunk: Chunk, lowest: int) -> None:
+    def lower_floor(self, stream: Stream, chunk: Chunk, lowest: int, *, exact: bool = True) -> None:
         """Note that lines of the stream from `lowest` on must be read again from the chunk's start."""
         known = self.floors.get(stream)
         if known is None or lowest < known.lowest:
-            self.floors[stream] = Floor(chunk, lowest)
+            self.floors[stream] = Floor(chunk, lowest, exact)
             self.dirty = True
 
     def behind(self) -> dict[Stream, Floor]:

@@ -31,6 +31,8 @@ class Behind(msgspec.Struct, array_like=True):
     context: str
     lowest: int
     """Lines of the stream that start before this offset are settled."""
+    exact: bool = False
+    """A line of the stream starts at `lowest`."""
 
 
 class Moved(msgspec.Struct, array_like=True):
@@ -67,8 +69,11 @@ class FileRecord(msgspec.Struct, omit_defaults=True):
     answer_last: int = 0
     """The latest stamp given because of an answer."""
     behind: list[Behind] = msgspec.field(default_factory=list)
-    clocks: list[tuple[int, int, int]] = msgspec.field(default_factory=list)
-    """(from, to, ns): the reading time of a chunk in which a decision hung on the clock."""
+    clocks: list[tuple[int, ...]] = msgspec.field(default_factory=list)
+    """(from, to, ns, greatest age in ns, 1 where older lines were dead-lettered).
+
+    The reading time of a chunk in which a decision hung on the clock, and the policy of that time.
+    """
     moved: list[Moved] = msgspec.field(default_factory=list)
     counts: dict[str, int] = msgspec.field(default_factory=dict)
 

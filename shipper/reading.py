@@ -14,7 +14,7 @@ from shipper.follow.tracked import Tracked, holds, scan_for_newline
 from shipper.ledger import Chunk, Floor, Segment
 from shipper.merge import SLACK_NS
 from shipper.sending import Sender
-from shipper.sorting import File, Sorted, sort_lines
+from shipper.sorting import BY_OWN_TIME, File, Policy, Sorted, sort_lines
 from shipper.state import Clock, Meter, Options, Saves, Tell, Window
 from shipper.streams import Registry, Stream
 
@@ -171,7 +171,8 @@ class Reader:
             return False
         now_ns = self._clock.time_ns()
         chunk = Chunk(tracked.read, framed.end, tracked.own_state, tracked.clock_state, tracked.context)
-        done = self._sort(tracked, framed, chunk, now_ns, until_ns)
+        policy = self._options.policy
+        done = self._sort(tracked, framed, chunk, now_ns, policy, until_ns)
         if not self._bury(tracked, done, now_ns):
             return False
         end = framed.end
@@ -180,7 +181,7 @@ class Reader:
         elif finished:
             tracked.partial_done = end >= tracked.size
         if done.hung_on_clock:
-            tracked.clocks.append((chunk.start, end, now_ns))
+            tracked.clocks.append(_clock(chunk.start, end, now_ns, policy))
         tracked.own_state, tracked.clock_state = done.own_state, done.clock_state
         tracked.context = done.context
         used = end - tracked.read
@@ -213,7 +214,7 @@ class Reader:
             for stream in wanted:
                 del account.floors[stream]
             return True
-        end, now_ns, remembered = self._clock_at(tracked, first.start)
+        end, now_ns, policy = self._clock_at(tracked, first.start)
         piece = self._piece(tracked, first.start, end, finished=tracked.partial_done)
         if isinstance(piece, _TooLong):
             self._lower(
@@ -232,11 +233,15 @@ class Reader:
             self._files.lose_floors(tracked)
             return False
         chunk = Chunk(first.start, framed.end, first.own_state, first.clock_state, first.context)
-        done = self._sort(tracked, framed, chunk, now_ns, until_ns)
+        done = self._sort(tracked, framed, chunk, now_ns, policy or BY_OWN_TIME, until_ns)
         end = framed.starts[done.taken] if done.taken < len(framed.lines) else framed.end
-        if done.hung_on_clock and not remembered:
-            tracked.clocks.append((chunk.start, end, now_ns))
-        version = max(tracked.version, self._saves.next if done.hung_on_clock and not remembered else 0)
+        # Without a remembered clock every line had been decided by its own time, and still is. One that is
+        # no time any more (another version of us parses) gets a clock now.
+        hung = policy is None and done.clock_state != first.clock_state
+        if hung:
+            tracked.clocks.append(_clock(chunk.start, end, now_ns, self._options.policy))
+        version = max(tracked.version, self._saves.next if hung else 0)
+        self._fetch_strays(tracked, wanted, chunk, end, done)
         rest = Chunk(end, end, done.own_state, done.clock_state, done.context)
         missing = {stream: floor.lowest for stream, floor in wanted.items()}
         self._lower(tracked, wanted, rest)
@@ -250,6 +255,40 @@ class Reader:
         self._saves.dirty = True
         return True
 
+    def _fetch_strays(
+        self, tracked: Tracked, wanted: dict[Stream, Floor], chunk: Chunk, end: int, done: Sorted
+    ) -> None:
+        """Note lines that were expected in one stream and are in another now: they go there.
+
+        Nothing should make that happen, and it is counted as an error of ours. From such a line on the
+        other stream is read again whole: rather a repeat than a loss.
+        """
+        account = tracked.account
+        for stream, floor in list(wanted.items()):
+            lowest = floor.lowest
+            if not floor.exact or not chunk.start <= lowest < end:
+                continue
+            home = next((s.stream for s in done.segments if lowest in s.starts), None)
+            if home is stream:
+                continue
+            floor.exact = False
+            self._meter.add("internal_errors")
+            self._tell(
+                "line_changed_stream",
+                level="error",
+                path=tracked.path,
+                offset=lowest,
+                stream=repr(stream),
+                now=repr(home),
+                consequence="it is sent to the other stream, with what follows it there"
+                if home is not None
+                else "it belongs to no stream any more, and is not sent",
+            )
+            if home is not None:
+                account.lower_floor(home, chunk, lowest)
+                if self._sender.accepts(home):
+                    wanted[home] = account.floors[home]
+
     @staticmethod
     def _lower(tracked: Tracked, wanted: dict[Stream, Floor], rest: Chunk) -> None:
         """Note that the chunk before `rest` has been read again for these streams."""
@@ -259,28 +298,32 @@ class Reader:
             if rest.start >= tracked.read:
                 del floors[stream]
             elif floor.chunk.start < rest.start:
-                floors[stream] = Floor(rest, max(floor.lowest, rest.start))
+                floors[stream] = Floor(
+                    rest, max(floor.lowest, rest.start), floor.exact and floor.lowest >= rest.start
+                )
 
-    def _clock_at(self, tracked: Tracked, offset: int) -> tuple[int, int, bool]:
-        """Return how far a chunk at `offset` may go, its time of reading.
+    def _clock_at(self, tracked: Tracked, offset: int) -> tuple[int, int, Policy | None]:
+        """Return how far a chunk at `offset` may go, its time of reading and the policy of that time.
 
-        And whether that is a remembered one.
+        No policy: none is remembered, because no decision hung on it.
         """
         end = tracked.read
-        for start, stop, ns in tracked.clocks:
+        for start, stop, ns, *policy in tracked.clocks:
             if start <= offset < stop:
-                return stop, ns, True
+                return stop, ns, _policy(policy) if policy else self._options.policy
             if start > offset:
                 end = min(end, start)
-        return end, self._clock.time_ns(), False
+        return end, self._clock.time_ns(), None
 
-    def _sort(self, tracked: Tracked, framed: Framed, chunk: Chunk, now_ns: int, until_ns: float) -> Sorted:
+    def _sort(  # noqa: PLR0917 - what a chunk's decisions hang on
+        self, tracked: Tracked, framed: Framed, chunk: Chunk, now_ns: int, policy: Policy, until_ns: float
+    ) -> Sorted:
         return sort_lines(
             framed,
             File(tracked.source, tracked.info, tracked.slot, tracked.account, tracked.moved),
             chunk,
             now_ns,
-            self._options.policy,
+            policy,
             self._stream,
             until_ns=until_ns,
         )
@@ -353,6 +396,15 @@ class Reader:
         tracked.account.lines_read += len(records)
         tracked.account.lines_dead += len(records)
         return True
+
+
+def _clock(start: int, end: int, now_ns: int, policy: Policy) -> tuple[int, ...]:
+    return start, end, now_ns, policy.max_age_ns, int(policy.old_lines == "dead-letter")
+
+
+def _policy(numbers: list[int]) -> Policy:
+    max_age_ns, buried = numbers
+    return Policy(max_age_ns, "dead-letter" if buried else "restamp")
 
 
 def _from(segment: Segment, lowest: int) -> Segment | None:

@@ -30,6 +30,11 @@ class Policy:
     max_age_ns: int
     old_lines: str = "restamp"
     """`restamp` or `dead-letter`."""
+    future_ns: int = FUTURE_NS
+
+
+BY_OWN_TIME = Policy(2**62, future_ns=2**62)
+"""No line is too old or too new: how a chunk is read again in which no decision hung on the clock."""
 
 
 class File(NamedTuple):
@@ -84,10 +89,16 @@ def sort_lines(  # noqa: PLR0917 - the engine's wiring comes in as arguments
     known = [own for own in owns if own is not None]
     complete = len(known) == len(owns)
     low, high = (min(known), max(known)) if known else (now_ns, now_ns)
-    hung = not complete or high > now_ns + _SURE_AHEAD_NS or low < now_ns - _SURE_AGE_NS
+    sure_age_ns = min(_SURE_AGE_NS, policy.max_age_ns)
+    hung = not complete or high > now_ns + _SURE_AHEAD_NS or low < now_ns - sure_age_ns
     texts, sizes = _texts(lines)
     work = _Work(file, chunk, stream_of, starts, texts, sizes, parsed.keys, parsed.metas, lines)
-    if complete and high <= now_ns + FUTURE_NS and low >= now_ns - policy.max_age_ns and not file.moved:
+    if (
+        complete
+        and high <= now_ns + policy.future_ns
+        and low >= now_ns - policy.max_age_ns
+        and not file.moved
+    ):
         stamps, own_state = stamp_all(known, file.slot, chunk.own_state)
         segments, clock_state = work.by_key(stamps), chunk.clock_state
         too_old: list[tuple[int, Stream, bytes]] = []
@@ -165,7 +176,7 @@ class _Work:
         """Decide for each line alone."""
         file = self.file
         by_clock = [
-            own is None or own > now_ns + FUTURE_NS or own < now_ns - policy.max_age_ns for own in owns
+            own is None or own > now_ns + policy.future_ns or own < now_ns - policy.max_age_ns for own in owns
         ]
         own_stamps, own_state = stamp_all(
             [own for own, clock in zip(owns, by_clock, strict=True) if not clock and own is not None],

@@ -730,7 +730,7 @@ def _fill(tracked: Tracked, record: FileRecord, streams: list[Stream]) -> None:
     for behind in record.behind:
         own, clock = _states(behind.state)
         chunk = Chunk(behind.chunk, record.read, own, clock, behind.context)
-        account.lower_floor(streams[behind.stream], chunk, behind.lowest)
+        account.lower_floor(streams[behind.stream], chunk, behind.lowest, exact=behind.exact)
 
 
 def _states(numbers: list[int]) -> tuple[StampState, StampState]:

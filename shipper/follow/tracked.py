@@ -78,7 +78,7 @@ class Tracked:
         self.lost_path_s: float | None = None
         """Monotonic time at which it was last seen to change, since it has no path."""
         self.partial_done = False
-        self.clocks: list[tuple[int, int, int]] = []
+        self.clocks: list[tuple[int, ...]] = []
         self.moved: list[Moved] = []
         self.answer_last = 0
         self.account = Account()
@@ -114,6 +114,7 @@ class Tracked:
                 [*floor.chunk.own_state, *floor.chunk.clock_state],
                 floor.chunk.context,
                 floor.lowest,
+                floor.exact,
             )
             for stream, floor in behind.items()
         ]

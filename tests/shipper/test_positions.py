@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pathlib
+import zlib
 
 import pytest
 from hypothesis import given
@@ -26,8 +27,8 @@ RECORD = FileRecord(
     tail="bb",
     state=[5, 0, 1, 0, 0, 0, 0, 0],
     size=120,
-    behind=[Behind(0, 50, [1, 0, 0, 0, 0, 0, 0, 0], "openai", 60)],
-    clocks=[(50, 100, 7)],
+    behind=[Behind(0, 50, [1, 0, 0, 0, 0, 0, 0, 0], "openai", 60, exact=True)],
+    clocks=[(50, 100, 7, 9, 0)],
     moved=[Moved(0, 60, 70, "backfill")],
     counts={"acked": 9},
 )
@@ -37,7 +38,7 @@ PINNED = (
     b'{"labels":{"app":["jsonl"]},"streams":[{"app":"jsonl"}],"next_id":4,"next_slot":5,"totals":{},"files":['
     b'{"id":3,"source":"jsonl=/x/*.jsonl","path":"/x/a.jsonl","dev":1,"ino":2,"slot":4,"head_bytes":10,"head":"aa",'
     b'"read":100,"tail":"bb","state":[5,0,1,0,0,0,0,0],"size":120,'
-    b'"behind":[[0,50,[1,0,0,0,0,0,0,0],"openai",60]],"clocks":[[50,100,7]],"moved":[[0,60,70,"backfill",0]],'
+    b'"behind":[[0,50,[1,0,0,0,0,0,0,0],"openai",60,true]],"clocks":[[50,100,7,9,0]],"moved":[[0,60,70,"backfill",0]],'
     b'"counts":{"acked":9}}]}\n'
 )
 
@@ -48,6 +49,14 @@ def test_the_form_on_disk_is_pinned() -> None:
     crc = int(data[data.index(b"crc") + 5 : data.index(b"}")])
 
     assert data == PINNED % crc
+
+
+def test_the_form_without_a_policy_beside_the_clock_is_read_too() -> None:
+    """As it was written before; nothing is known of its floors' lines then."""
+    content = (PINNED.split(b"\n", 1)[1]).replace(b"60,true]", b"60]").replace(b"100,7,9,0]", b"100,7]")
+    (record,) = positions.decode(b'{"v":1,"crc":%d}\n' % zlib.crc32(content) + content).files
+
+    assert (record.clocks, record.behind[0].exact) == ([(50, 100, 7)], False)
 
 
 def test_what_was_saved_is_loaded(tmp_path: pathlib.Path) -> None:

@@ -1,0 +1,133 @@
+"""Lines that are read again under another clock, another limit of age or other labels."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+
+import pytest
+from receiver import Answer
+from shipper_world import START_S, World
+
+from shipper.sorting import Policy
+from shipper.sources.base import Source
+from shipper.sources.jsonl import Jsonl
+from shipper.sources.loki_mode import LokiMode
+from shipper.state import Options
+
+DAY_S = 24 * 3600
+DAY_NS = DAY_S * 10**9
+MakeWorld = Callable[..., World]
+
+
+def unsent(shop: World, *, ago_s: float = 0.0) -> list[str]:
+    """Start, read five lines that nobody takes, and crash; return the lines."""
+    lines = [shop.line(f"x{i}", ago_s=ago_s) for i in range(5)]
+    shop.start()
+    shop.script = lambda _labels: "reset"
+    shop.write("a.jsonl", *lines)
+    shop.pump(20)
+    shop.crash()
+    shop.script = lambda _labels: None
+    return lines
+
+
+def test_lines_unsent_before_a_week_without_the_shipper_arrive(world: MakeWorld) -> None:
+    """Loki takes them no more under their own time; its answer moves them, and none is lost."""
+    shop = world()
+    lines = unsent(shop)
+    shop.clock.elapsed_s += 8 * DAY_S
+
+    shop.start()
+    shop.settle()
+
+    assert sorted(shop.arrived()) == lines
+    assert shop.meter.counts["internal_errors", ""] == 0
+
+
+def test_lines_unsent_before_the_clock_stepped_back_arrive(world: MakeWorld) -> None:
+    """An hour back at the restart: they are in the future now, and Loki's answer moves them."""
+    shop = world()
+    back_s = [0]
+    shop.clock.time_ns = lambda: round((START_S + shop.clock.elapsed_s + back_s[0]) * 1e9)  # type: ignore[method-assign]
+    shop.model.now_ns = shop.clock.time_ns
+    lines = unsent(shop)
+    back_s[0] = -3600
+
+    shop.start()
+    shop.settle()
+
+    assert sorted(shop.arrived()) == lines
+    assert shop.meter.counts["internal_errors", ""] == 0
+
+
+def test_lines_of_a_stream_parked_for_a_week_arrive(world: MakeWorld) -> None:
+    """No restart: one stream is refused for eight days while another gets on."""
+    shop = world(sources=lambda logs: [LokiMode(f"{logs}/*/.loki", "test", "u@h")])
+    shop.start()
+    shop.script = lambda labels: (
+        Answer(429, "Maximum active stream limit") if labels["project"] == "p1" else None
+    )
+    for i in range(5):
+        shop.write("p1/.loki/events.jsonl", shop.line(f"x{i}", type="iteration_start"))
+    for i in range(2):
+        shop.write("p2/.loki/events.jsonl", shop.line(f"y{i}", type="iteration_start"))
+        shop.pump(60 + 60 * i)
+    assert shop.engine is not None
+    assert any(queue.parked for queue in shop.engine.sender.queues.values())
+
+    shop.clock.elapsed_s += 8 * DAY_S
+    shop.script = lambda _labels: None
+    shop.settle()
+
+    assert len(shop.arrived()) == len(set(shop.arrived())) == 7
+    assert shop.meter.counts["internal_errors", ""] == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Policy(7 * DAY_NS), Policy(DAY_NS)),
+        (Policy(DAY_NS), Policy(7 * DAY_NS)),
+        (Policy(3600 * 10**9), Policy(7 * DAY_NS)),
+        (Policy(DAY_NS), Policy(DAY_NS, "dead-letter")),
+    ],
+)
+@pytest.mark.parametrize("ago_s", [2 * DAY_S, 2 * 3600])
+def test_lines_unsent_before_the_limit_of_age_changed_arrive_once(
+    before: Policy, after: Policy, ago_s: float, world: MakeWorld
+) -> None:
+    """What was decided at the first reading is kept: they go where they would have gone."""
+    shop = world(options=Options(policy=before))
+    lines = unsent(shop, ago_s=ago_s)
+    shop.options = Options(policy=after)
+
+    shop.start()
+    shop.settle()
+
+    assert sorted(shop.arrived()) == lines
+    assert (shop.buried(), shop.meter.counts["internal_errors", ""]) == ([], 0)
+
+
+def test_a_line_that_is_in_another_stream_when_it_is_read_again_is_sent_there(world: MakeWorld) -> None:
+    """Whatever moves it: the error is counted, and the line and those after it arrive."""
+    kind = ["first"]
+
+    class Changing(Jsonl):
+        def labels(self, info: object, key: object) -> dict[str, str]:
+            _ = info, key
+            return {"app": kind[0]}
+
+    def sources(logs: pathlib.Path) -> list[Source]:
+        return [Changing(f"{logs}/*.jsonl", "test", "u@h")]
+
+    shop = world(sources=sources)
+    lines = unsent(shop)
+    kind[0] = "second"
+
+    shop.start()
+    shop.settle()
+
+    assert sorted(shop.arrived()) == lines
+    assert shop.meter.counts["internal_errors", ""] == 1
+    assert [event for event, _ in shop.told].count("line_changed_stream") == 1
