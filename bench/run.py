@@ -17,11 +17,9 @@ from collections.abc import Callable
 
 import exporter_bench
 import shipper_bench
-import shipper_bench
 
 PARTS: dict[str, Callable[[bool], None]] = {
     "exporter": lambda quick: exporter_bench.measure(quick=quick),
-    "shipper": lambda quick: shipper_bench.measure(quick=quick),
     "shipper": lambda quick: shipper_bench.measure(quick=quick),
 }
 
