@@ -95,12 +95,12 @@ def main() -> None:
 def run(*, once: bool, once_timeout: str, **flags: Any) -> None:
     """Follow the sources and push their lines."""
     patience_s = _duration("--once-timeout", once_timeout)
-    config = _load(flags)
-    if config.enabled is False:
+    if configuration.switched_off(flags, flags["config_file"], os.environ):
         click.echo("switched off by loki_enabled=false: nothing is shipped", err=True)
         # Who ends before READY has failed for systemd, whatever the exit code, and is started over and over.
         notify.of_this_process().send(notify.message(ready=True, status="switched off by loki_enabled"))
         return
+    config = _load(flags)
     lock_fd = _lock(config)
     try:
         service = Service(config, watch=not once)

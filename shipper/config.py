@@ -224,6 +224,14 @@ def load(
     )
 
 
+def switched_off(
+    flags: Mapping[str, str | None], config_file: str | None, environ: Mapping[str, str]
+) -> bool:
+    """Tell whether llm-proxy's switch is off. Then nothing else of the configuration need be right."""
+    text, _ = _chosen("enabled", SETTINGS["enabled"], flags, environ, _toml(config_file, []))
+    return _enabled(text, []) is False
+
+
 def _toml(path: str | None, problems: list[str]) -> dict[str, Any]:
     if path is None:
         return {}
@@ -268,7 +276,7 @@ def _chosen(
         return flag, f"--{name.replace('_', '-')}"
     own = f"TALLYSHIP_{name.upper()}"
     for variable in (own, f"LLM_PROXY_LOKI_{setting.proxy_name}" if setting.proxy_name else own):
-        if variable in environ:
+        if environ.get(variable):
             return environ[variable], variable
     for key in (_toml_name(name), name):
         if key in table:

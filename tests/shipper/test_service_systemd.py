@@ -74,3 +74,18 @@ def test_a_shipper_that_is_switched_off_is_ready_before_it_ends(
 
     assert done.returncode == 0, done.stderr
     assert systemd.recv(1000) == b"READY=1\nSTATUS=switched off by loki_enabled"
+
+
+def test_switched_off_ends_well_with_nothing_else_configured(tmp_path: Path) -> None:
+    """No source, no Loki, a wrong number: the switch is off, so none of them matters."""
+    done = subprocess.run(
+        [sys.executable, "-m", "shipper", "run", "--batch-size", "many"],
+        env={**os.environ, "LLM_PROXY_LOKI_ENABLED": "false", "HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+
+    assert (done.returncode, "switched off" in done.stderr) == (0, True), done.stderr

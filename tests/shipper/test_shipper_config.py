@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from shipper.config import Config, ConfigError, load
+from shipper.config import Config, ConfigError, load, switched_off
 from shipper.push.client import push_url
 from shipper.units import parse_bytes, parse_duration_s
 
@@ -159,3 +159,24 @@ def test_what_is_no_duration_or_size_is_refused(text: str) -> None:
         parse_duration_s(text)
     with pytest.raises(ValueError, match="not a"):
         parse_bytes(f"{text}!")
+
+
+def test_an_empty_variable_is_as_good_as_none(tmp_path: pathlib.Path) -> None:
+    """Unit files and compose files set variables to nothing where nothing was chosen."""
+    file = tmp_path / "c.toml"
+    file.write_text("loki_batch_size = 3\n")
+    env = {"TALLYSHIP_BATCH_SIZE": "", "LLM_PROXY_LOKI_BATCH_SIZE": "", "LLM_PROXY_LOKI_ENABLED": ""}
+
+    config = made(file=str(file), env=env)
+
+    assert (config.options.limits.entries, config.enabled) == (3, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "off"), [("false", True), ("0", True), ("true", False), ("", False), ("perhaps", False)]
+)
+def test_the_switch_is_read_before_all_else(value: str, off: bool) -> None:  # noqa: FBT001 - a table's value
+    """A wrong setting elsewhere says nothing against being switched off."""
+    env = {"LLM_PROXY_LOKI_ENABLED": value, "TALLYSHIP_BATCH_BYTES": "many"}
+
+    assert switched_off({}, None, env) is off
