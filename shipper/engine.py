@@ -115,7 +115,7 @@ class Engine:
         self.registry.restore(found.labels, found.streams)
         self.files.next_id, self.files.next_slot = found.next_id, found.next_slot
         now_s = self._clock.monotonic()
-        self.files.restore(found.files, self.registry.streams, now_s, self._lost)
+        self.files.restore(found.files, self.registry.streams, now_s)
         self.files.rescan(now_s, self.saves.next)
         for tracked in self.files.all.values():
             if tracked.account.floors:
@@ -152,14 +152,14 @@ class Engine:
         return self.sender.idle and not self.saves.dirty and not self._saving
 
     @property
+    def acknowledged(self) -> bool:
+        """True when, besides, no line has left memory to be read again: a parked stream's have."""
+        return self.settled and all(tracked.account.clear for tracked in self.files.all.values())
+
+    @property
     def caught_up(self) -> bool:
         """True when, besides, no file holds a whole line that was not read."""
-        return (
-            self.settled
-            and not self.files.ready
-            and not self.window.entries
-            and all(tracked.account.clear for tracked in self.files.all.values())
-        )
+        return self.settled and not self.files.ready and not self.window.entries and self.acknowledged
 
     def balances(self) -> list[Balance]:
         """Return the balance of each file."""
@@ -183,9 +183,6 @@ class Engine:
             self.files.next_id,
             self.files.next_slot,
         )
-
-    def _lost(self, lost_bytes: int, reason: str) -> None:
-        self._meter.add("lost_bytes", lost_bytes, reason)
 
     def _saved(self, now_s: float) -> None:
         done = self._saver.done()

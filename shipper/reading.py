@@ -373,6 +373,7 @@ class Reader:
         record = self._sender.dead_record(tracked, tracked.read, None, "line_too_long", 0, head)
         if not self._sender.bury([{**record, "bytes": end - tracked.read, "truncated": True}]):
             return False
+        self._sender.dropped += 1
         self._meter.add("dead_lettered", 1, "line_too_long")
         tracked.account.lines_read += 1
         tracked.account.lines_dead += 1
@@ -392,6 +393,7 @@ class Reader:
         ]
         if not self._sender.bury(records):
             return False
+        self._sender.dropped += len(records)
         self._meter.add("dead_lettered", len(records), "too_old")
         tracked.account.lines_read += len(records)
         tracked.account.lines_dead += len(records)

@@ -177,7 +177,7 @@ class Service:
             return self.engine.settled or time.monotonic() >= deadline or self.stops > stops
 
         self.run(over)
-        if self.engine.settled:
+        if self.engine.acknowledged:
             return True
         self.log(
             "stopped_with_unacknowledged_lines",

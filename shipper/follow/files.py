@@ -77,7 +77,6 @@ class Files:
         records: Iterable[FileRecord],
         streams: list[Stream],
         now_s: float,
-        totals_lost: Callable[[int, str], None],
     ) -> None:
         """Find the files of an earlier run again: at their path, else by their hashes in their directory."""
         by_name: dict[str, list[Covered]] = {}
@@ -88,7 +87,7 @@ class Files:
             if not covers:
                 self._tell("source_gone", level="warning", source=record.source, path=record.path)
                 continue
-            self._restore(record, covers, streams, now_s, totals_lost)
+            self._restore(record, covers, streams, now_s)
 
     def poll(self, now_s: float, version: int) -> None:
         """Look at what has happened: inotify's hints, and every ten seconds everything."""
@@ -496,7 +495,6 @@ class Files:
         covers: list[Covered],
         streams: list[Stream],
         now_s: float,
-        lost_total: Callable[[int, str], None],
     ) -> None:
         self.next_id = max(self.next_id, record.id + 1)
         known = _fingerprint(record)
@@ -508,7 +506,6 @@ class Files:
             lost = max(0, record.size - lowest)
             if lost:
                 self._tell("lost", level="warning", path=record.path, lost_bytes=lost, reason="missing")
-                lost_total(lost, "missing")
             return
         covered = next((c for c in covers if c.pattern.matches(found.path)), covers[0])
         tracked = Tracked(

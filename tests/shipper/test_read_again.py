@@ -131,3 +131,63 @@ def test_a_line_that_is_in_another_stream_when_it_is_read_again_is_sent_there(wo
     assert sorted(shop.arrived()) == lines
     assert shop.meter.counts["internal_errors", ""] == 1
     assert [event for event, _ in shop.told].count("line_changed_stream") == 1
+
+
+def test_bytes_of_a_file_that_is_gone_at_the_start_are_lost_once(world: MakeWorld) -> None:
+    """One event tells of them, and the event is what is counted: no other counter beside it."""
+    shop = world()
+    lines = unsent(shop)
+    (shop.logs / "a.jsonl").unlink()
+
+    shop.start()
+
+    assert shop.lost_bytes == sum(map(len, lines)) + len(lines)
+    assert shop.meter.counts["lost_bytes", "missing"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "lines"),
+    [
+        (Options(policy=Policy(DAY_NS, "dead-letter")), ["old"]),
+        (Options(max_line_bytes=1 << 20), ["z" * (3 << 20)]),
+    ],
+)
+def test_lines_that_reading_buries_are_counted_as_dropped(
+    options: Options, lines: list[str], world: MakeWorld
+) -> None:
+    """Health says what lies in the dead-letter file, whoever put it there."""
+    shop = world(options=options)
+    engine = shop.start()
+    shop.write("a.jsonl", *(shop.line(text, ago_s=2 * DAY_S) if text == "old" else text for text in lines))
+
+    shop.settle()
+
+    assert len(shop.buried()) == engine.sender.dropped == 1
+
+
+def test_a_parked_stream_is_not_acknowledged(world: MakeWorld) -> None:
+    """Nothing of it is in memory, and yet a stop must not say that all of it was taken."""
+    shop = world(sources=lambda logs: [LokiMode(f"{logs}/*/.loki", "test", "u@h")])
+    engine = shop.start()
+    shop.script = lambda labels: (
+        Answer(429, "Maximum active stream limit") if labels["project"] == "p1" else None
+    )
+    shop.write("p1/.loki/events.jsonl", shop.line("x", type="iteration_start"))
+    for i in range(2):
+        shop.write("p2/.loki/events.jsonl", shop.line(f"y{i}", type="iteration_start"))
+        shop.pump(60 + 60 * i)
+    assert any(queue.parked for queue in engine.sender.queues.values())
+    engine.stop()
+    shop.pump(1)
+    assert not engine.acknowledged
+
+
+def test_after_all_was_taken_it_is_acknowledged(world: MakeWorld) -> None:
+    """The same word, where it is true."""
+    shop = world()
+    engine = shop.start()
+    shop.write("a.jsonl", shop.line("x"))
+
+    shop.settle()
+
+    assert engine.acknowledged
