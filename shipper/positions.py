@@ -47,6 +47,13 @@ class Moved(msgspec.Struct, array_like=True):
     """The stamp, where `to` is `restamped` (first and last are equal then)."""
 
 
+class Era(msgspec.Struct, array_like=True, frozen=True):
+    """A part of a file, up to an offset (and from the end of the part before), and its fixed labels."""
+
+    until: int
+    labels: tuple[tuple[str, str], ...]
+
+
 class FileRecord(msgspec.Struct, omit_defaults=True):
     """All that must be known of a file to go on."""
 
@@ -76,6 +83,8 @@ class FileRecord(msgspec.Struct, omit_defaults=True):
     """
     moved: list[Moved] = msgspec.field(default_factory=list)
     counts: dict[str, int] = msgspec.field(default_factory=dict)
+    labels: list[Era] = msgspec.field(default_factory=list)
+    """Where lines are unsettled: the fixed labels by which each part of the file was sorted."""
 
 
 class Positions(msgspec.Struct):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+from dataclasses import replace
 from typing import NamedTuple
 
 from shipper.follow import identity
@@ -15,6 +16,7 @@ from shipper.ledger import Chunk, Floor, Segment
 from shipper.merge import SLACK_NS
 from shipper.sending import Sender
 from shipper.sorting import BY_OWN_TIME, File, Policy, Sorted, sort_lines
+from shipper.sources.base import FileInfo
 from shipper.state import Clock, Meter, Options, Saves, Tell, Window
 from shipper.streams import Registry, Stream
 
@@ -215,6 +217,7 @@ class Reader:
                 del account.floors[stream]
             return True
         end, now_ns, policy = self._clock_at(tracked, first.start)
+        info, end = _info_at(tracked, first.start, end)
         piece = self._piece(tracked, first.start, end, finished=tracked.partial_done)
         if isinstance(piece, _TooLong):
             self._lower(
@@ -233,7 +236,7 @@ class Reader:
             self._files.lose_floors(tracked)
             return False
         chunk = Chunk(first.start, framed.end, first.own_state, first.clock_state, first.context)
-        done = self._sort(tracked, framed, chunk, now_ns, policy or BY_OWN_TIME, until_ns)
+        done = self._sort(tracked, framed, chunk, now_ns, policy or BY_OWN_TIME, until_ns, info)
         end = framed.starts[done.taken] if done.taken < len(framed.lines) else framed.end
         # Without a remembered clock every line had been decided by its own time, and still is. One that is
         # no time any more (another version of us parses) gets a clock now.
@@ -316,11 +319,18 @@ class Reader:
         return end, self._clock.time_ns(), None
 
     def _sort(  # noqa: PLR0917 - what a chunk's decisions hang on
-        self, tracked: Tracked, framed: Framed, chunk: Chunk, now_ns: int, policy: Policy, until_ns: float
+        self,
+        tracked: Tracked,
+        framed: Framed,
+        chunk: Chunk,
+        now_ns: int,
+        policy: Policy,
+        until_ns: float,
+        info: FileInfo | None = None,
     ) -> Sorted:
         return sort_lines(
             framed,
-            File(tracked.source, tracked.info, tracked.slot, tracked.account, tracked.moved),
+            File(tracked.source, info or tracked.info, tracked.slot, tracked.account, tracked.moved),
             chunk,
             now_ns,
             policy,
@@ -398,6 +408,14 @@ class Reader:
         tracked.account.lines_read += len(records)
         tracked.account.lines_dead += len(records)
         return True
+
+
+def _info_at(tracked: Tracked, offset: int, end: int) -> tuple[FileInfo, int]:
+    """Return the labels by which the lines at `offset` were sorted first, and up to where, `end` at most."""
+    for era in tracked.eras:
+        if offset < era.until:
+            return replace(tracked.info, labels=era.labels), min(end, era.until)
+    return tracked.info, end
 
 
 def _clock(start: int, end: int, now_ns: int, policy: Policy) -> tuple[int, ...]:

@@ -719,6 +719,9 @@ def _fill(tracked: Tracked, record: FileRecord, streams: list[Stream]) -> None:
     tracked.answer_last = record.answer_last
     tracked.clocks = list(record.clocks)
     tracked.moved = list(record.moved)
+    tracked.eras = list(record.labels)
+    if tracked.eras and tracked.eras[-1].labels == tracked.info.labels:
+        tracked.eras.pop()
     account = tracked.account
     account.lines_acked = record.counts.get("acked", 0)
     account.lines_dead = record.counts.get("dead", 0)

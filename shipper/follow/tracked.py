@@ -7,7 +7,7 @@ import os
 from shipper.follow import identity
 from shipper.follow.phase import Happening, Phase, after
 from shipper.ledger import Account
-from shipper.positions import Behind, FileRecord, Moved, encode_file
+from shipper.positions import Behind, Era, FileRecord, Moved, encode_file
 from shipper.sources.base import FileInfo, Source
 from shipper.stamp import FRESH, StampState
 
@@ -25,6 +25,7 @@ class Tracked:
         "context",
         "dev",
         "encoded",
+        "eras",
         "fd",
         "head",
         "head_bytes",
@@ -80,6 +81,8 @@ class Tracked:
         self.partial_done = False
         self.clocks: list[tuple[int, ...]] = []
         self.moved: list[Moved] = []
+        self.eras: list[Era] = []
+        """Parts of the file whose lines were sorted by other labels, before a change of the configuration."""
         self.answer_last = 0
         self.account = Account()
         self.version = 0
@@ -123,6 +126,8 @@ class Tracked:
             self.clocks = [clock for clock in self.clocks if clock[1] > lowest]
         if self.moved:
             self.moved = [moved for moved in self.moved if moved.last >= lowest and behind]
+        if self.eras:
+            self.eras = [era for era in self.eras if era.until > lowest]
         return FileRecord(
             id=self.id,
             source=self.source.name,
@@ -147,6 +152,7 @@ class Tracked:
                 "dead": account.lines_dead,
                 "lost_bytes": account.lost_bytes,
             },
+            labels=[*self.eras, Era(self.read, self.info.labels)] if behind else [],
         )
 
     def encode(self) -> bytes:

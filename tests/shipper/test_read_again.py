@@ -191,3 +191,35 @@ def test_after_all_was_taken_it_is_acknowledged(world: MakeWorld) -> None:
     shop.settle()
 
     assert engine.acknowledged
+
+
+def test_lines_unsent_before_the_labels_changed_arrive_in_their_stream(world: MakeWorld) -> None:
+    """Loki had taken them and its answer was lost: under new labels they would show twice."""
+    environment = ["first"]
+    shop = world(sources=lambda logs: [Jsonl(f"{logs}/*.jsonl", environment[0], "u@h")])
+    lines: list[str] = []
+    for name in ("first", "second", "third"):
+        environment[0] = name
+        shop.start()
+        shop.script = lambda _labels: "stored-reset"
+        lines.append(shop.line(name))
+        shop.write("a.jsonl", lines[-1])
+        shop.pump(20)
+        shop.crash()
+    shop.script = lambda _labels: None
+
+    engine = shop.start()
+    shop.settle()
+    shop.write("a.jsonl", shop.line("after"))
+    shop.settle()
+
+    found = {
+        dict(labels)["environment"]: [line for _, line in kept] for labels, kept in shop.model.entries.items()
+    }
+    after = found["third"].pop()
+    assert (found, "after" in after) == (
+        {name: [line] for name, line in zip(found, lines, strict=True)},
+        True,
+    )
+    assert shop.meter.counts["internal_errors", ""] == 0
+    assert all(not tracked.record().labels for tracked in engine.files.all.values())
