@@ -283,7 +283,15 @@ def test_each_line_is_in_loki_once_through_kills_rotations_and_outages(
     """Missing 0, double 0, order kept; then, with both generations gone, missing 0."""
     print(f"seed {SEED}, {KILLS} kills")
     chance = random.Random(SEED)  # noqa: S311 - test data
-    server = loki(limits={"ingestion_rate_mb": 100, "ingestion_burst_size_mb": 200})
+    # A Loki that has just started counts the log it replays as rate and shards streams, whatever we send; a repeat
+    # in another shard shows twice. docs/shipper.md says so; without this switch the long form shows it.
+    server = loki(
+        limits={
+            "ingestion_rate_mb": 100,
+            "ingestion_burst_size_mb": 200,
+            "shard_streams": {"enabled": False},
+        }
+    )
     since_ns = time.time_ns() - 6 * HOUR_NS
     writers = Writers(tmp_path / "logs")
     thread = writers.start()
@@ -315,7 +323,7 @@ def test_each_line_is_in_loki_once_through_kills_rotations_and_outages(
 
     def complete() -> dict[str, list[tuple[int, str]]] | None:
         found = all_lines(server, since_ns=since_ns)
-        return found if count(found).total() >= expected.total() else None
+        return found if not expected - count(found) else None
 
     with contextlib.suppress(AssertionError):
         eventually(complete, within_s=60, what="all lines are visible")
