@@ -283,7 +283,7 @@ def test_each_line_is_in_loki_once_through_kills_rotations_and_outages(
     """Missing 0, double 0, order kept; then, with both generations gone, missing 0."""
     print(f"seed {SEED}, {KILLS} kills")
     chance = random.Random(SEED)  # noqa: S311 - test data
-    # A Loki that has just started shards streams whatever we send (the log it replays seems to count as rate);
+    # A Loki that has just started shards streams whatever we send (replaying its log seems to count);
     # a repeat in another shard shows twice. docs/shipper.md says so; without this switch the long form shows it.
     server = loki(
         limits={
