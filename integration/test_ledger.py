@@ -284,7 +284,7 @@ def test_each_line_is_in_loki_once_through_kills_rotations_and_outages(
     print(f"seed {SEED}, {KILLS} kills")
     chance = random.Random(SEED)  # noqa: S311 - test data
     # A Loki that has just started shards streams whatever we send (replaying its log seems to count);
-    # a repeat in another shard shows twice. docs/shipper.md says so; without this switch the long form shows it.
+    # a repeat in another shard shows twice. docs/shipper.md says so; the long form showed it.
     server = loki(
         limits={
             "ingestion_rate_mb": 100,
