@@ -1,0 +1,62 @@
+"""`check`: configuration, permissions, and whether Loki can be reached."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+from typing import Any
+
+import click
+
+from shipper.commands.flags import load, options
+from shipper.config import Config
+from shipper.follow.tree import pattern, walk
+from shipper.push.client import PUSH_PATH, get
+
+
+@click.command()
+@options
+def check(**flags: Any) -> None:
+    """Check configuration, permissions, and that Loki can be reached. Exit 0 when all is well, 1 when not."""
+    config = load(flags)
+    problems = 0
+    for source in config.sources:
+        for text in source.patterns:
+            found = walk(pattern(text))
+            unreadable = [path for path in found.files if not os.access(path, os.R_OK)]
+            problems += len(unreadable) + len(found.problems)
+            click.echo(f"{source.name}: {text}: {len(found.files)} files")
+            for path in unreadable:
+                click.echo(f"  cannot be read: {path}")
+            for path, why in found.problems:
+                click.echo(f"  {path}: {why}")
+    problems += _check_state(config)
+    problems += _check_loki(config)
+    sys.exit(1 if problems else 0)
+
+
+def _check_state(config: Config) -> int:
+    path = config.state_dir
+    probe = path if path.exists() else next(p for p in path.parents if p.exists())
+    if os.access(probe, os.W_OK | os.X_OK):
+        click.echo(f"state directory {path}: {'there' if probe == path else 'can be made'}")
+        return 0
+    click.echo(f"state directory {path}: not writable")
+    return 1
+
+
+def _check_loki(config: Config) -> int:
+    base = config.endpoint.url.removesuffix(PUSH_PATH)
+    url = f"{base}/loki/api/v1/status/buildinfo"
+    try:
+        code, _ = get(url, config.endpoint.authorization(), timeout_s=10.0)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        click.echo(f"Loki {base}: {type(error).__name__}: {error}")
+        return 1
+    # A gateway that only lets pushes through answers 404 here, and is no problem; wrong credentials are one.
+    if code in (401, 403):
+        click.echo(f"Loki {base}: {code}: the credentials are refused")
+        return 1
+    click.echo(f"Loki {base}: answers ({code})")
+    return 0
