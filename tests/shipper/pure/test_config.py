@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from shipper.config import SETTINGS, Config, ConfigError, load, state_dir
+from shipper.config import Config, ConfigError, load, state_dir
 from shipper.push.client import push_url
+from shipper.settings import SETTINGS
 
 URL = "http://loki:3100"
 

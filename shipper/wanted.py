@@ -1,0 +1,77 @@
+"""Which sources are wanted: those named by flags, environment or TOML, else those that are found."""
+
+from __future__ import annotations
+
+import glob
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from shipper.sources.base import Source
+from shipper.sources.jsonl import Jsonl
+from shipper.sources.llm_proxy import LlmProxy
+from shipper.sources.loki_mode import LokiMode
+
+KINDS: dict[str, Callable[..., Source]] = {"loki-mode": LokiMode, "llm-proxy": LlmProxy, "jsonl": Jsonl}
+
+
+def sources(  # noqa: C901, PLR0917 - called once; each kind of mistake is told on its own
+    source_flags: tuple[str, ...],
+    table: Mapping[str, Any],
+    environ: Mapping[str, str],
+    values: Mapping[str, Any],
+    default_machine: str,
+    problems: list[str],
+) -> tuple[Source, ...]:
+    """Return the sources; what is wrong goes to `problems`."""
+    wanted: list[tuple[str, str, str | None]] = []
+    listed = (
+        list(source_flags) or environ.get("TALLYSHIP_SOURCES", "").split() or list(table.get("sources", []))
+    )
+    for text in listed:
+        kind, equals, path = str(text).partition("=")
+        if not equals or not path:
+            problems.append(f"source {text!r}: must be KIND=PATH")
+        else:
+            wanted.append((kind, path, None))
+    if not listed:
+        for entry in table.get("source", []):
+            if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
+                problems.append("[[source]]: needs kind and path")
+            else:
+                app = entry.get("app")
+                wanted.append((str(entry.get("kind")), entry["path"], None if app is None else str(app)))
+    if not wanted and not problems:
+        wanted = [(kind, path, None) for kind, path in _found(environ)]
+    machine = values["machine"] or default_machine
+    made: dict[str, Source] = {}
+    for kind, path, app in wanted:
+        if kind not in KINDS:
+            problems.append(f"source {kind}={path}: unknown kind, must be one of {', '.join(KINDS)}")
+            continue
+        try:
+            absolute = str(pathlib.Path(path).expanduser().absolute())
+            absolute.encode()
+        except (RuntimeError, UnicodeEncodeError):
+            # No home directory of that name; or bytes that positions cannot hold.
+            problems.append(f"source {kind}={path!r}: not a path that can be followed")
+            continue
+        named = {"app": app} if app else {}
+        source = KINDS[kind](absolute, values["environment"], machine, **named)
+        made[source.name] = source
+    if not made and not problems:
+        problems.append(
+            "nothing to ship: no --source, and neither $LOKI_DIR nor ./.loki nor ~/.llm-provider-logs exists"
+        )
+    return tuple(made.values())
+
+
+def _found(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return what is there without configuration."""
+    candidates = [("loki-mode", environ.get("LOKI_DIR") or ".loki"), ("llm-proxy", "~/.llm-provider-logs")]
+    return [
+        (kind, glob.escape(str(path)))
+        for kind, text in candidates
+        for path in (pathlib.Path(text).expanduser().absolute(),)
+        if path.is_dir()
+    ]
