@@ -6,6 +6,8 @@ from itertools import accumulate
 from operator import add
 from typing import NamedTuple
 
+from shipper.follow.lines import Lines
+
 BOM = b"\xef\xbb\xbf"
 _EDGE = b"\r\x00"
 
@@ -14,7 +16,7 @@ class Framed(NamedTuple):
     """Lines of a piece of a file. `starts[i]` is the offset in the file at which `lines[i]` begins."""
 
     starts: list[int]
-    lines: list[bytes]
+    lines: Lines
     end: int
     """Offset after the last byte taken, which is after a newline, or the end of a finished file."""
 
@@ -28,19 +30,27 @@ def frame(piece: bytes, offset: int, *, finished: bool = False) -> Framed:
     """
     cut = len(piece) if finished else piece.rfind(b"\n") + 1
     if cut == 0:
-        return Framed([], [], offset)
-    raw = piece[:cut].split(b"\n") if cut != len(piece) else piece.split(b"\n")
-    if piece[cut - 1 : cut] == b"\n":
-        raw.pop()
-    # Only C calls for each line: this runs for every line there is.
-    starts = list(map(add, accumulate(map(len, raw[:-1]), initial=offset), range(len(raw))))
+        return Framed([], Lines([]), offset)
+    body = piece[: cut - 1] if piece[cut - 1 : cut] == b"\n" else piece[:cut]
+    # Only C calls for each line: this runs for every line there is. Searching for one byte is as good as
+    # free; a search for two costs more than all the rest of this function.
+    odd = b"\r" in body or b"\x00" in body
+    if not odd and body.isascii():
+        texts = body.decode("ascii").split("\n")
+        # Text has more kinds of space than bytes have; what looks blank is looked at again, as bytes.
+        if all(texts) and not any(map(str.isspace, texts)):
+            return Framed(_starts(texts, offset), Lines(None, texts, body), offset + cut)
+    raw = body.split(b"\n")
+    starts = _starts(raw, offset)
     if offset == 0 and raw[0].startswith(BOM):
         raw[0] = raw[0][len(BOM) :]
-    # Searching for one byte is as good as free; a search for two costs more than all the rest of this
-    # function.
-    if b"\r" in piece or b"\x00" in piece or not all(raw) or any(map(bytes.isspace, raw)):
+    if odd or not all(raw) or any(map(bytes.isspace, raw)):
         return _cleaned(starts, raw, offset + cut)
-    return Framed(starts, raw, offset + cut)
+    return Framed(starts, Lines(raw), offset + cut)
+
+
+def _starts(lines: list[bytes] | list[str], offset: int) -> list[int]:
+    return list(map(add, accumulate(map(len, lines[:-1]), initial=offset), range(len(lines))))
 
 
 def _cleaned(starts: list[int], raw: list[bytes], end: int) -> Framed:
@@ -50,4 +60,4 @@ def _cleaned(starts: list[int], raw: list[bytes], end: int) -> Framed:
         if text and not text.isspace():
             kept_starts.append(start)
             kept.append(text)
-    return Framed(kept_starts, kept, end)
+    return Framed(kept_starts, Lines(kept), end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -63,7 +64,7 @@ class Source(Protocol):
     def describe(self, path: str) -> FileInfo:
         """Return what the path of a matching file says."""
 
-    def parse(self, lines: list[bytes], info: FileInfo, context: str) -> Parsed:
+    def parse(self, lines: Sequence[bytes], info: FileInfo, context: str) -> Parsed:
         """Return what the lines say. Never raises: a line that is not understood is one without time."""
 
     def labels(self, info: FileInfo, key: Key) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -43,7 +44,7 @@ class Jsonl:
         """Return the fixed labels and the path as metadata."""
         return FileInfo(self._labels, self.name, {"filename": clean(path, 1024) or ""})
 
-    def parse(self, lines: list[bytes], info: FileInfo, context: str) -> Parsed:
+    def parse(self, lines: Sequence[bytes], info: FileInfo, context: str) -> Parsed:
         """Return the time of `timestamp`, `ts`, `time` or `@timestamp`, RFC 3339 or epoch."""
         owns: list[int | None] = []
         metas: list[Meta | None] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -67,7 +68,7 @@ class LlmProxy:
         session = clean(parts.name.split(".", 1)[0])
         return FileInfo(self._fixed, self.name, {"session_id": session} if session else {}, host)
 
-    def parse(self, lines: list[bytes], info: FileInfo, context: str) -> Parsed:
+    def parse(self, lines: Sequence[bytes], info: FileInfo, context: str) -> Parsed:
         """Return times, `(provider, machine, log_type)` and ids.
 
         `context` is the session_start's provider.

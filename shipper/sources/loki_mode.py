@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from shared.models import OTHER, event_kind, label_value
+from shipper.follow.lines import joined
 from shipper.sources.base import FileInfo, Key, Meta, Parsed, clean, lenient, salvage
 from shipper.times import Times
 
@@ -70,7 +72,7 @@ class LokiMode:
             hint=hint,
         )
 
-    def parse(self, lines: list[bytes], info: FileInfo, context: str) -> Parsed:
+    def parse(self, lines: Sequence[bytes], info: FileInfo, context: str) -> Parsed:
         """Return times, event kinds and the metadata that v5 and v9 put into `data` or at the top."""
         events, malformed = self._decoded(lines)
         keys: list[Key]
@@ -84,9 +86,9 @@ class LokiMode:
             keys = [self._key(hint or event.type, event.event, event.level) for event in events]
         return Parsed(self._owns(events), keys, self._metas_of(events), context, malformed)
 
-    def _decoded(self, lines: list[bytes]) -> tuple[list[_Event], int]:
+    def _decoded(self, lines: Sequence[bytes]) -> tuple[list[_Event], int]:
         """Decode all lines in one call, or one by one where one of them is no event."""
-        piece = b"\n".join(lines)
+        piece = joined(lines)
         try:
             events = _ONE.decode_lines(piece)
         except (msgspec.MsgspecError, RecursionError):
@@ -186,7 +188,7 @@ class LokiMode:
             return meta
 
     @staticmethod
-    def _one_by_one(lines: list[bytes]) -> tuple[list[_Event], int]:
+    def _one_by_one(lines: Sequence[bytes]) -> tuple[list[_Event], int]:
         events, malformed = [], 0
         for line in lines:
             try:
