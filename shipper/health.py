@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared.healthcheck import State
 
 Status = dict[str, Any]
+LOOP = "loop"
 _LAG_DEGRADED_S = 300.0
+_ERROR_DEGRADED_S = 600.0
+_HANGS_S = 30.0
+"""The loop tells how it stands at least every ten seconds, whatever it does."""
 
 
-def checks(status: Status) -> list[tuple[str, State, str]]:
+class Turning(NamedTuple):
+    """What is known of the loop from outside of it."""
+
+    told_s_ago: float
+    error: str = ""
+    error_s_ago: float | None = None
+
+
+def checks(status: Status, turning: Turning) -> list[tuple[str, State, str]]:
     """Return `(name, state, sentence)` for each thing that can go wrong."""
-    return [_loki(status), _positions(status), _dead_letters(status), _watching(status), _progress(status)]
+    return [
+        _loki(status),
+        _positions(status),
+        _dead_letters(status),
+        _watching(status),
+        _progress(status),
+        _loop(turning),
+    ]
+
+
+def _loop(turning: Turning) -> tuple[str, State, str]:
+    if turning.told_s_ago > _HANGS_S:
+        return LOOP, State.FAILING, f"has not ended a turn for {turning.told_s_ago:.0f} s"
+    if turning.error_s_ago is not None and turning.error_s_ago <= _ERROR_DEGRADED_S:
+        return LOOP, State.DEGRADED, f"an internal error {turning.error_s_ago:.0f} s ago: {turning.error}"
+    return LOOP, State.OK, "turns"
 
 
 def _loki(status: Status) -> tuple[str, State, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
@@ -50,6 +50,7 @@ _GAUGES = {
     "streams_refused": "Streams whose circuit is open.",
     "oldest_unacked_seconds": "Age of the oldest line in memory that waits for its ack; 0 for none.",
     "dead_letter_file_bytes": "Size of the dead-letter file.",
+    "last_turn_seconds": "Unix time at which the loop last told how it stands; 0 before the first.",
     "last_save_seconds": "Unix time of the last durable save of the positions; 0 before the first.",
 }
 
@@ -70,10 +71,10 @@ class Metrics:
         self.gauges = {
             name: Gauge(_PREFIX + name, text, registry=self.registry) for name, text in _GAUGES.items()
         }
-        self.lag_bytes = Gauge(
+        self._lag_bytes = Gauge(
             _PREFIX + "lag_bytes", "Bytes on disk that are not settled.", ["source"], registry=self.registry
         )
-        self.lag_seconds = Gauge(
+        self._lag_seconds = Gauge(
             _PREFIX + "lag_seconds",
             "Age of the write behind which the source's oldest unsettled file stays; 0 when all is settled.",
             ["source"],
@@ -114,6 +115,13 @@ class Metrics:
         self.rescans.inc(max(0, rescans - self._followed[0]))
         self.truncations.inc(max(0, truncations - self._followed[1]))
         self._followed = (rescans, truncations)
+
+    def lag(self, by_source: Mapping[str, Mapping[str, float]]) -> None:
+        """Set how far each source is behind; one that is not named any more is forgotten."""
+        for gauge, name in ((self._lag_bytes, "bytes"), (self._lag_seconds, "seconds")):
+            gauge.clear()
+            for source, lag in by_source.items():
+                gauge.labels(source).set(lag[name])
 
     def page(self, refresh: Callable[[], None]) -> bytes:
         """Return the page."""

@@ -14,7 +14,8 @@ from shipper import config as configuration
 from shipper import notify
 from shipper.commands.flags import EXIT_CONFIG, duration, load, options
 from shipper.config import Config
-from shipper.service import AlreadyRunning, Service, is_terminal, lock
+from shipper.lock import AlreadyRunning, lock
+from shipper.service import Service, is_terminal
 from shipper.web import Server
 
 EXIT_UNFINISHED = 3
@@ -58,7 +59,7 @@ def _follow(service: Service) -> int:
     server = None
     if service.config.listen is not None:
         try:
-            server = Server(service.config.listen, service.pages())
+            server = Server(service.config.listen, service.published.pages())
         except OSError as error:
             host, port = service.config.listen
             click.echo(f"--listen-address: {host}:{port}: {error.strerror}", err=True)

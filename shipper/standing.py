@@ -1,0 +1,72 @@
+"""One look at the engine: the numbers from which status, health and gauges are made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shipper.deadletter import DeadLetters
+from shipper.engine import Engine
+from shipper.follow.inotify import Watcher
+from shipper.times import rfc3339
+
+Status = dict[str, Any]
+_NO_LAG: dict[str, float] = {"files": 0, "bytes": 0, "seconds": 0.0}
+
+
+def look(
+    engine: Engine,
+    watcher: Watcher | None,
+    dead_letters: DeadLetters,
+    source_names: list[str],
+    *,
+    now_s: float,
+    wall_ns: int,
+) -> Status:
+    """Return how things stand; `now_s` is monotonic."""
+    sender = engine.sender
+    trouble = sender.last_error
+    return {
+        "entries_sent": sender.sent,
+        "entries_dropped": sender.dropped,
+        "last_error": trouble.text or None,
+        "last_error_time": rfc3339(trouble.at_ns) if trouble.at_ns else None,
+        "files": len(engine.files.all),
+        "files_open": engine.files.open_count,
+        "watches": watcher.watches if watcher else 0,
+        "watch_problem": watcher.problem if watcher else "",
+        "rescans": engine.files.rescans,
+        "truncations": engine.files.truncations,
+        "window_entries": engine.window.entries,
+        "window_bytes": engine.window.bytes,
+        "streams": len(engine.registry.streams),
+        "refused_streams": [q.reason for q in sender.queues.values() if q.rounds.open or q.first_failure_s],
+        "open_circuits": sum(q.rounds.open for q in sender.queues.values()),
+        "oldest_unacked_seconds": round(_oldest_s(engine, now_s), 3),
+        "dead_letter_problem": dead_letters.problem,
+        "dead_letter_file_bytes": dead_letters.size_bytes,
+        "save_problem": engine.save_problem,
+        "last_save_age_seconds": round(now_s - engine.saved_at_s, 3) if engine.saves.durable else None,
+        "lag": _lag(engine, source_names, wall_ns),
+    }
+
+
+def _oldest_s(engine: Engine, now_s: float) -> float:
+    queues = engine.sender.queues.values()
+    waiting = [q.oldest_s for q in queues if q.segments]
+    waiting += [q.in_flight_since_s for q in queues if q.in_flight or q.work]
+    return max(0.0, now_s - min(waiting)) if waiting else 0.0
+
+
+def _lag(engine: Engine, source_names: list[str], wall_ns: int) -> dict[str, dict[str, float]]:
+    lag = {name: _NO_LAG.copy() for name in source_names}
+    for tracked in engine.files.all.values():
+        entry = lag.setdefault(tracked.source.name, _NO_LAG.copy())
+        entry["files"] += 1
+        settled = tracked.read
+        if not tracked.account.clear:
+            settled = min(floor.lowest for floor in tracked.account.behind().values())
+        behind = max(0, tracked.size - settled)
+        if behind:
+            entry["bytes"] += behind
+            entry["seconds"] = max(entry["seconds"], (wall_ns - tracked.mtime_ns) / 1e9)
+    return lag
