@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import re
 import subprocess
@@ -21,6 +20,8 @@ from pathlib import Path
 
 import orjson
 from measured import Run, cpu_s, rss_bytes, run
+from peers import PEERS
+from peers import measure as measure_peer
 
 LINES = 1_000_000
 LINE_BYTES = 245
@@ -79,9 +80,12 @@ def _one_file(folder: Path, lines: int, line_bytes: int, target: str) -> None:
     _row("floor", floor, lines)
     _row("shipper", shipped, lines)
     print(f"  ratio to the floor: {ratio:.2f} (target {target}); RSS target 60 MB")
-    for other in ("promtail", "fluent-bit", "otelcol"):
-        if _which(other):
-            print(f"  {other}: on PATH, but this script does not drive it yet")
+    for peer in PEERS:
+        if program := peer.program():
+            with sink() as url:
+                other = measure_peer(peer, program, path, url, folder / f"{peer.name}-{line_bytes}")
+            _row(peer.name, other, lines)
+            print(f"    {other.cost.cpu_s / floor.cost.cpu_s:.1f} x the floor")
     path.unlink()
 
 
@@ -214,10 +218,6 @@ def sink(*more: str) -> Iterator[str]:
             yield found[0].decode()
         finally:
             process.terminate()
-
-
-def _which(name: str) -> bool:
-    return any(os.access(Path(folder) / name, os.X_OK) for folder in os.environ.get("PATH", "").split(":"))
 
 
 def main() -> None:
