@@ -8,11 +8,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shipper.sources.base import Source
+from shipper.sources.coo_llm import CooLlm
 from shipper.sources.jsonl import Jsonl
 from shipper.sources.llm_proxy import LlmProxy
 from shipper.sources.loki_mode import LokiMode
 
-KINDS: dict[str, Callable[..., Source]] = {"loki-mode": LokiMode, "llm-proxy": LlmProxy, "jsonl": Jsonl}
+KINDS: dict[str, Callable[..., Source]] = {
+    "loki-mode": LokiMode,
+    "llm-proxy": LlmProxy,
+    "coo-llm": CooLlm,
+    "jsonl": Jsonl,
+}
 
 
 def sources(  # noqa: C901, PLR0917 - called once; each kind of mistake is told on its own
@@ -61,17 +67,22 @@ def sources(  # noqa: C901, PLR0917 - called once; each kind of mistake is told 
         made[source.name] = source
     if not made and not problems:
         problems.append(
-            "nothing to ship: no --source, and neither $LOKI_DIR nor ./.loki nor ~/.llm-provider-logs exists"
+            "nothing to ship: no --source, and none of $LOKI_DIR, ./.loki, ~/.llm-provider-logs "
+            "and ./logs/llm.log exists"
         )
     return tuple(made.values())
 
 
 def _found(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return what is there without configuration."""
-    candidates = [("loki-mode", environ.get("LOKI_DIR") or ".loki"), ("llm-proxy", "~/.llm-provider-logs")]
+    candidates = [
+        ("loki-mode", environ.get("LOKI_DIR") or ".loki"),
+        ("llm-proxy", "~/.llm-provider-logs"),
+        ("coo-llm", "logs/llm.log"),
+    ]
     return [
         (kind, glob.escape(str(path)))
         for kind, text in candidates
         for path in (pathlib.Path(text).expanduser().absolute(),)
-        if path.is_dir()
+        if (path.is_file() if kind == "coo-llm" else path.is_dir())
     ]

@@ -58,7 +58,8 @@ def options(function: F) -> F:
         "sources",
         multiple=True,
         metavar="KIND=PATH",
-        help="loki-mode=DIR|GLOB, llm-proxy=ROOT or jsonl=GLOB; repeatable.  [default: what is found]",
+        help="loki-mode=DIR|GLOB, llm-proxy=ROOT, coo-llm=FILE or jsonl=GLOB; repeatable.  "
+        "[default: what is found]",
     )(function)
 
 

@@ -15,6 +15,7 @@ Key = tuple[str, ...]
 """The part of a line's labels that differs within a file."""
 
 META_CHARS = 256
+LEVELS = frozenset({"debug", "info", "warn", "warning", "error", "critical", "fatal"})
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SALVAGE_BYTES = 2048
 
@@ -51,7 +52,7 @@ class Source(Protocol):
 
     @property
     def kind(self) -> str:
-        """`loki-mode`, `llm-proxy` or `jsonl`."""
+        """`loki-mode`, `llm-proxy`, `coo-llm` or `jsonl`."""
 
     @property
     def name(self) -> str:
@@ -85,6 +86,12 @@ def clean(value: object, limit_chars: int = META_CHARS) -> str | None:
 def label_text(value: object) -> str | None:
     """Return a decoded JSON value as a label's value, or None where it is no text."""
     return label_value(value) or None if isinstance(value, str) else None
+
+
+def level_name(value: object) -> str:
+    """Return a level in small letters, or nothing where it is no known one."""
+    name = value.lower() if isinstance(value, str) else ""
+    return name if name in LEVELS else ""
 
 
 def lenient(line: bytes) -> dict[str, Any] | None:

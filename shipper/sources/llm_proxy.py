@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from shipper.sources.base import FileInfo, Key, Meta, Parsed, clean, label_text, lenient, salvage
+from shipper.sources.base import FileInfo, Key, Meta, Parsed, clean, label_text, salvage
+from shipper.sources.decoding import decoded
 from shipper.times import Times
 
 LOG_TYPES = frozenset({"session_start", "request", "response", "fork"})
@@ -76,14 +77,8 @@ class LlmProxy:
         owns: list[int | None] = []
         keys: list[Key] = []
         metas: list[Meta | None] = []
-        malformed = 0
-        for line in lines:
-            try:
-                record = _ONE.decode(line)
-            except (msgspec.MsgspecError, RecursionError):
-                found = lenient(line)
-                malformed += found is None
-                record = _from(found) if found is not None else _Record(ts=salvage(line, _TIME))
+        records, malformed = decoded(_ONE, lines, _from, _salvaged)
+        for record in records:
             inner = record.meta if isinstance(record.meta, _Meta) else _NO_META
             own = self._times.value_ns(inner.ts)
             owns.append(self._times.value_ns(record.ts) if own is None else own)
@@ -149,3 +144,7 @@ def _from(found: dict[str, Any]) -> _Record:
     else:
         meta = None
     return _Record(*(found.get("type"), meta, *(found.get(n) for n in ("ts", "provider", "path", "body"))))
+
+
+def _salvaged(line: bytes) -> _Record:
+    return _Record(ts=salvage(line, _TIME))

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from shared.models import OTHER, event_kind, label_value
-from shipper.follow.lines import joined
-from shipper.sources.base import FileInfo, Key, Meta, Parsed, clean, lenient, salvage
+from shipper.sources.base import FileInfo, Key, Meta, Parsed, clean, level_name, salvage
+from shipper.sources.decoding import decoded
 from shipper.times import Times
 
 FILES = {
@@ -19,7 +19,6 @@ FILES = {
     "logs/agent-audit.jsonl": "agent_audit",
     "metrics/tool-usage.jsonl": "tool_usage",
 }
-LEVELS = frozenset({"debug", "info", "warn", "warning", "error", "critical", "fatal"})
 _TIME = re.compile(rb'"timestamp"\s*:\s*"([0-9T:.Z+ -]{19,40})"')
 _META_FIELDS = ("session_id", "request_id", "iteration", "model")
 
@@ -74,7 +73,7 @@ class LokiMode:
 
     def parse(self, lines: Sequence[bytes], info: FileInfo, context: str) -> Parsed:
         """Return times, event kinds and the metadata that v5 and v9 put into `data` or at the top."""
-        events, malformed = self._decoded(lines)
+        events, malformed = decoded(_ONE, lines, _from, _salvaged)
         keys: list[Key]
         try:
             # One look-up a line where types are known and no line names a level.
@@ -85,19 +84,6 @@ class LokiMode:
             hint = info.hint
             keys = [self._key(hint or event.type, event.event, event.level) for event in events]
         return Parsed(self._owns(events), keys, self._metas_of(events), context, malformed)
-
-    def _decoded(self, lines: Sequence[bytes]) -> tuple[list[_Event], int]:
-        """Decode all lines in one call, or one by one where one of them is no event."""
-        piece = joined(lines)
-        try:
-            events = _ONE.decode_lines(piece)
-        except (msgspec.MsgspecError, RecursionError):
-            return self._one_by_one(lines)
-        # A value can span two lines and a line can hold two values, if somebody breaks them; then times
-        # would slip.
-        # Where each newline stands between two objects and the numbers agree, each line is one object.
-        whole = len(events) == len(lines) == piece.count(b"}\n{") + 1
-        return (events, 0) if whole else self._one_by_one(lines)
 
     def _owns(self, events: list[_Event]) -> list[int | None]:
         text_ns, value_ns = self._times.text_ns, self._times.value_ns
@@ -153,7 +139,7 @@ class LokiMode:
             return self._keys[type_, event, level]  # type: ignore[index]
         except (KeyError, TypeError):
             kind = str(type_) if type_ in ("agent_audit", "tool_usage") else event_kind(type_, event)
-            known = level.lower() if isinstance(level, str) and level.lower() in LEVELS else None
+            known = level_name(level)
             key = (kind, known) if known else (kind,)
             if len(self._keys) < 1000 and all(x is None or isinstance(x, str) for x in (type_, event, level)):  # noqa: PLR2004 - a bound of the memo
                 self._keys[type_, event, level] = key  # type: ignore[index]
@@ -187,21 +173,13 @@ class LokiMode:
             self._metas[iteration] = meta
             return meta
 
-    @staticmethod
-    def _one_by_one(lines: Sequence[bytes]) -> tuple[list[_Event], int]:
-        events, malformed = [], 0
-        for line in lines:
-            try:
-                events.append(_ONE.decode(line))
-            except (msgspec.MsgspecError, RecursionError):
-                found = lenient(line)
-                malformed += found is None
-                events.append(_from(found) if found is not None else _Event(timestamp=salvage(line, _TIME)))
-        return events, malformed
-
 
 def _from(found: dict[str, Any]) -> _Event:
     data = found.get("data")
     inner = _Data(**{name: data.get(name) for name in _META_FIELDS}) if isinstance(data, dict) else None
     top = {name: found.get(name) for name in (*_META_FIELDS, "timestamp", "type", "event", "level")}
     return _Event(**top, data=inner)
+
+
+def _salvaged(line: bytes) -> _Event:
+    return _Event(timestamp=salvage(line, _TIME))

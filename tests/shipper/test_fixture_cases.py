@@ -14,6 +14,7 @@ from receiver import Model, Rules
 from shipper_world import START_S, World
 
 from shipper.sources.base import Source
+from shipper.sources.coo_llm import CooLlm
 from shipper.sources.llm_proxy import LlmProxy
 from shipper.state import Options
 
@@ -153,3 +154,33 @@ def test_the_model_is_strict() -> None:
     assert (
         model.push(b'{"streams":[{"stream":{"a":"b"},"values":[["1000000000000000000","x"]]}]}').status == 204
     )
+
+
+@pytest.mark.parametrize("size", [7, 4096])
+def test_a_coo_llm_log_cut_in_place_arrives_whole_with_each_of_its_repeated_lines(
+    world: Callable[..., World], size: int
+) -> None:
+    """Copied and cut, as its rotation must; the program goes on writing. More than half the lines repeat."""
+    folder = ODD.parent.parent / "coo-llm"
+    shop = world(sources=lambda logs: [CooLlm(f"{logs}/llm.log", "test", "u@h")])
+    shop.clock.elapsed_s = NOW_S - START_S
+    target = shop.logs / "llm.log"
+    shop.start()
+    written: list[str] = []
+    for name in ("step1-llm.log", "step2-llm.log"):
+        if target.exists():
+            (shop.logs / "llm.log.1").write_bytes(target.read_bytes())
+            os.truncate(target, 0)
+            shop.crash()
+            shop.start()
+        feed(shop, folder / name, target, size)
+        shop.settle()
+        written += (folder / name).read_text().splitlines()
+
+    assert sorted(shop.arrived()) == sorted(written)
+    assert shop.lost_bytes == 0
+    streams = shop.streams()
+    assert all("provider=" in name for name in streams if "log_type=request" in name)
+    # Within a stream the order is the file's.
+    for lines in streams.values():
+        assert lines == [line for line in written if line in set(lines)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import pathlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.config import load
 from shipper.sources.base import Source
 from shipper.sources.jsonl import Jsonl
 from shipper.sources.llm_proxy import LlmProxy
@@ -254,3 +256,17 @@ def test_no_line_whatever_it_holds_stops_a_source(source: Source, lines: list[by
     for meta in parsed.metas:
         json.dumps(meta).encode()
         assert meta is None or all(isinstance(v, str) and v.encode() for v in meta.values())
+
+
+def test_coo_llms_own_default_file_is_found_without_configuration(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`./logs/llm.log`, where it is a file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "llm.log").touch()
+
+    (source,) = load({"loki_url": "http://localhost:3100"}, (), None, {}, "u@h").sources
+
+    assert (source.kind, source.patterns) == ("coo-llm", (f"{tmp_path}/logs/llm.log",))

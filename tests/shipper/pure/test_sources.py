@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.models import EVENT_KINDS, OTHER
-from shipper.sources.base import META_CHARS, FileInfo, Parsed, Source, clean
+from shipper.sources.base import LEVELS, META_CHARS, FileInfo, Parsed, Source, clean
+from shipper.sources.coo_llm import CooLlm
 from shipper.sources.jsonl import Jsonl
 from shipper.sources.llm_proxy import LOG_TYPES, LlmProxy
-from shipper.sources.loki_mode import LEVELS, LokiMode
+from shipper.sources.loki_mode import LokiMode
 from shipper.times import rfc3339
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures"
@@ -22,7 +23,12 @@ AT = "2026-11-21T01:02:29Z"
 AT_NS = 1795222949 * 10**9
 EVENTS = "/srv/shop/.loki/events.jsonl"
 SESSION = "/logs/api.anthropic.com/2026-11-20/20261120-090003-eccbc87e.jsonl"
-PATHS = {"loki-mode": EVENTS, "llm-proxy": SESSION, "jsonl": "/var/log/agents/a.jsonl"}
+PATHS = {
+    "loki-mode": EVENTS,
+    "llm-proxy": SESSION,
+    "jsonl": "/var/log/agents/a.jsonl",
+    "coo-llm": "/srv/coo/logs/llm.log",
+}
 
 
 def made() -> list[Source]:
@@ -31,6 +37,7 @@ def made() -> list[Source]:
         LokiMode("/srv/*/.loki", "test", "u@h"),
         LlmProxy("/logs", "test", "u@h"),
         Jsonl("/var/log/agents/*.jsonl", "test", "u@h"),
+        CooLlm("/srv/coo/logs/llm.log", "test", "u@h"),
     ]
 
 
@@ -61,6 +68,8 @@ FRAGMENTS = [
     b'{"timestamp":"2026-11-21T01:02:29Z","type":"session_end","data":{"iteration":1}}',
     b'{"timestamp":"2026-11-21T01:02:30Z","type":"session_stop","level":"error","iteration":2}',
     b'{"timestamp":1795222949,"model":"m","session_id":"s","request_id":"r"}',
+    b'{"level":"info","entry":{"provider":"p","req_id":"1795222949000000007"},"time":5,"message":"request"}',
+    b'{"level":"debug","time":1795222949,"message":"store operation"}',
     b'{"timestamp":true}',
     b'{"timestamp":1}',
     b'{"timestamp":""}',
@@ -88,12 +97,17 @@ FRAGMENTS = [
 @settings(max_examples=400)
 @given(data=st.data())
 def test_what_a_line_says_does_not_depend_on_its_neighbours(source: Source, data: st.DataObject) -> None:
-    """A file that is read again may be cut elsewhere: the same line must come to the same stream and time."""
+    """A file that is read again may be cut elsewhere: the same line must come to the same stream and time.
+
+    What earlier lines mean for it is in the context alone.
+    """
     lines = data.draw(st.lists(st.sampled_from([f for f in FRAGMENTS if f]), min_size=1, max_size=8))
     info = source.describe(PATHS[source.kind])
 
     together = source.parse(lines, info, "")
-    alone = [source.parse([line], info, "") for line in lines]
+    alone: list[Parsed] = []
+    for line in lines:
+        alone.append(source.parse([line], info, alone[-1].context if alone else ""))
 
     assert together.owns == [one.owns[0] for one in alone]
     assert together.keys == [one.keys[0] for one in alone]
