@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from dataclasses import replace
+from operator import itemgetter
 from typing import NamedTuple
 
 from shipper.follow import identity
@@ -15,7 +16,7 @@ from shipper.follow.tracked import Tracked, holds, scan_for_newline
 from shipper.ledger import Chunk, Floor, Segment
 from shipper.merge import SLACK_NS
 from shipper.sending import Sender
-from shipper.sorting import BY_OWN_TIME, File, Policy, Sorted, sort_lines
+from shipper.sorting import BY_OWN_TIME, File, Policy, Sorted, is_restamped, sort_lines
 from shipper.sources.base import FileInfo
 from shipper.state import Clock, Meter, Options, Saves, Tell, Window
 from shipper.streams import Registry, Stream
@@ -101,22 +102,37 @@ class Reader:
         return bool(heap)
 
     def _head_ns(self, tracked: Tracked) -> int:
-        """Return the time of the file's next line, 0 where it has none or is to be looked at at once."""
+        """Return the time of the file's next line, 0 where it is to be looked at at once.
+
+        That is where it has no time, or one that has not come: the line will get the time of reading.
+        """
+        head_ns = self._next_ns(tracked)
+        return 0 if head_ns > self._clock.time_ns() + self._options.policy.future_ns else head_ns
+
+    def _next_ns(self, tracked: Tracked) -> int:
         if tracked.phase is Phase.GONE:
             return 0
-        offset = tracked.read
-        if tracked.account.floors:
-            wanted = [f.lowest for s, f in tracked.account.floors.items() if self._sender.accepts(s)]
-            if wanted and tracked.fd >= 0:
-                return self._peek_ns(tracked, min(wanted))
+        wanted = [(f.lowest, s) for s, f in tracked.account.floors.items() if self._sender.accepts(s)]
+        if wanted and tracked.fd >= 0:
+            lowest, stream = min(wanted, key=itemgetter(0))
+            if is_restamped(stream):
+                return self._restamped_ns(tracked, lowest)
+            return self._peek_ns(tracked, lowest)
         if tracked.head_ns is None:
             was_open = tracked.fd >= 0
             if not self._files.ensure_open(tracked, self._clock.monotonic(), self._saves.next):
                 return 0
-            tracked.head_ns = self._peek_ns(tracked, offset)
+            tracked.head_ns = self._peek_ns(tracked, tracked.read)
             if not was_open and self._files.crowded:
                 self._files.let_go(tracked)
         return tracked.head_ns
+
+    def _restamped_ns(self, tracked: Tracked, lowest: int) -> int:
+        """Return the stamp of a line that is read again and does not have its own time."""
+        for moved in tracked.moved:
+            if moved.to == "restamped" and moved.first == lowest and moved.stamp:
+                return moved.stamp
+        return self._clock_at(tracked, lowest)[1]
 
     @staticmethod
     def _peek_ns(tracked: Tracked, offset: int) -> int:
@@ -343,13 +359,23 @@ class Reader:
 
     def _offer(self, tracked: Tracked, segment: Segment, version: int, *, again: bool = False) -> None:
         segment.version = max(version, segment.stream.version)
-        in_turn = again or segment.stream not in tracked.account.floors
+        in_turn = again or not self._must_wait(tracked, segment.stream)
         if in_turn and self._sender.accepts(segment.stream):
             tracked.account.add(segment)
             self._sender.put(tracked, segment)
         else:
             tracked.account.lower_floor(segment.stream, segment.chunk, segment.starts[0])
             self._sender.floored[tracked.id] = tracked
+
+    def _must_wait(self, tracked: Tracked, stream: Stream) -> bool:
+        """Tell whether lines must be read again before new ones may enter the stream.
+
+        The file's own always. Of other files those that have a time of reading: the new lines have a later
+        one whatever their turn was, and Loki must not meet a repeat an hour behind them.
+        """
+        if stream in tracked.account.floors:
+            return True
+        return is_restamped(stream) and self._sender.misses(stream)
 
     def _piece(self, tracked: Tracked, offset: int, end: int, *, finished: bool) -> bytes | _TooLong | None:
         """Return bytes from `offset` with a whole line, if there is one; None when the file was cut.

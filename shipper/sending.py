@@ -13,7 +13,7 @@ from shipper.ledger import Segment
 from shipper.positions import Moved
 from shipper.push.answer import Action, Verdict
 from shipper.push.retry import PROBE_S, RetryPolicy, Rounds
-from shipper.sorting import backfill_labels, restamped_labels, with_original
+from shipper.sorting import backfill_labels, is_restamped, restamped_labels, with_original
 from shipper.stamp import ANSWER_RESIDUE, STEP_NS
 from shipper.state import Clock, Meter, Options, Saves, Tell, Window
 from shipper.streams import Batch, Queue, Registry, Stream
@@ -113,6 +113,10 @@ class Sender:
         if queue is None:
             return True
         return not queue.parked and not (queue.rounds.open and queue.busy)
+
+    def misses(self, stream: Stream) -> bool:
+        """Tell whether lines of the stream have left memory, of whatever file."""
+        return any(stream in tracked.account.floors for tracked in self.floored.values())
 
     def put(self, tracked: Tracked, segment: Segment) -> None:
         """Queue lines that were read."""
@@ -532,7 +536,7 @@ class Sender:
         )
         segment.account.add(moved, fresh=False)
         queue = self._queue(stream)
-        if queue.parked:
+        if queue.parked or (is_restamped(stream) and self.misses(stream)):
             bytes_ = sum(moved.sizes)
             self.floored[tracked.id] = tracked
             self._window.entries -= segment.account.drop(moved)

@@ -77,12 +77,13 @@ def sort_lines(  # noqa: PLR0917 - the engine's wiring comes in as arguments
     """Return the chunk's lines as one segment for each stream.
 
     `now_ns` is the time of reading, the remembered one for a chunk that is read again. Lines after the
-    first whose own time is past `until_ns` are not taken (never none at all).
+    first whose own time is past `until_ns` are not taken (never none at all); one that is re-stamped for
+    being in the future ends nothing.
     """
     lines, starts = framed.lines, framed.starts
     parsed = file.source.parse(lines, file.info, chunk.context)
     owns = parsed.owns
-    cut = _cut(owns, until_ns)
+    cut = _cut(owns, until_ns, now_ns + policy.future_ns)
     if cut < len(lines):
         lines, starts = lines[:cut], starts[:cut]
         parsed = file.source.parse(lines, file.info, chunk.context)
@@ -109,9 +110,9 @@ def sort_lines(  # noqa: PLR0917 - the engine's wiring comes in as arguments
     )
 
 
-def _cut(owns: list[int | None], until_ns: float) -> int:
-    for index, own in enumerate(owns) if until_ns != float("inf") else ():
-        if own is not None and own > until_ns:
+def _cut(owns: list[int | None], until_ns: float, future_ns: int) -> int:
+    for index, own in enumerate(owns) if until_ns < future_ns else ():
+        if own is not None and until_ns < own <= future_ns:
             return max(1, index)
     return len(owns)
 
@@ -253,6 +254,11 @@ def moved_by(moved: Sequence[Moved], stream: Stream, start: int) -> Moved | None
 def restamped_labels(labels: dict[str, str]) -> dict[str, str]:
     """Return the labels of the stream for lines with the time of reading."""
     return {**{k: v for k, v in labels.items() if k != "backfill"}, "restamped": "true"}
+
+
+def is_restamped(stream: Stream) -> bool:
+    """Tell whether the lines of the stream have the time of reading."""
+    return "restamped" in stream.labels
 
 
 def backfill_labels(labels: dict[str, str], stamp_ns: int) -> dict[str, str]:

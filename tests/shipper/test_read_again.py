@@ -223,3 +223,25 @@ def test_lines_unsent_before_the_labels_changed_arrive_in_their_stream(world: Ma
     )
     assert shop.meter.counts["internal_errors", ""] == 0
     assert all(not tracked.record().labels for tracked in engine.files.all.values())
+
+
+def test_lines_with_the_time_of_reading_are_repeated_before_newer_ones_of_other_files(
+    world: MakeWorld,
+) -> None:
+    """Loki had taken the first an hour and more ago: behind a newer one it would not know it again."""
+    shop = world()
+    shop.write("a.jsonl", shop.line("acked"))
+    shop.start()
+    shop.settle()
+    shop.script = lambda labels: "stored-reset" if "restamped" in labels else None
+    shop.write("b.jsonl", "no time 1", shop.line("in between"), "no time 2")
+    shop.pump(20)
+    shop.crash()
+    shop.script = lambda _labels: None
+    shop.clock.elapsed_s += 2 * 3600
+    shop.write("a.jsonl", "no time 3")
+
+    shop.start()
+    shop.settle()
+
+    assert sorted(line for line in shop.arrived() if "no time" in line) == [f"no time {n}" for n in (1, 2, 3)]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pathlib
 import tempfile
+from collections.abc import Callable
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -38,3 +39,18 @@ def test_a_backlog_of_files_that_share_a_stream_arrives_in_order_of_time(
         assert sorted(shop.arrived()) == sorted(written)
         assert not [name for name in shop.streams() if "backfill" in name]
         assert shop.model.problems == []
+
+
+def test_a_file_that_begins_in_the_future_waits_for_no_other(world: Callable[..., World]) -> None:
+    """Its first line gets the time of reading; those after it are hours old, and due in their turn."""
+    shop = world(options=Options(Limits(entries=7), window_entries=40))
+    shop.write("a.jsonl", shop.line("future", ago_s=-50 * MINUTE_S))
+    for name in ("a", "b"):
+        shop.write(
+            f"{name}.jsonl", *(shop.line(f"{name} {n}", ago_s=6 * 3600 - 120.0 * n) for n in range(170))
+        )
+    shop.start()
+    shop.settle()
+
+    assert len(shop.arrived()) == 341
+    assert not [name for name in shop.streams() if "backfill" in name]

@@ -185,3 +185,12 @@ def test_bytes_that_are_no_utf8_become_the_replacement_character() -> None:
     (restamped,) = done.segments
     assert list(restamped.texts) == ["\ufffd", "\ufffd\ufffd\ufffd", r'{"a":"\ud800"}']
     assert done.malformed == 2
+
+
+def test_a_time_that_has_not_come_yet_does_not_end_a_turn() -> None:
+    """It is replaced by the time of reading, so it says nothing of the lines after it."""
+    content = line(0, "now") + line(-60 * MINUTE_NS, "future") + line(0, "after")
+
+    done = sort(content, until_ns=NOW_NS + FUTURE_NS)
+
+    assert done.taken == 3
