@@ -55,8 +55,9 @@ class LlmProxy:
         self.name = f"{self.kind}={path}"
         # First-days layout had no date directory; the two wildcards demand it, as upstream writes it now.
         self.patterns = (f"{path.rstrip('/')}/*/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]/*.jsonl",)
-        self._fixed = (("app", app), ("environment", environment))
-        self._machine = machine
+        # The machine of lines that name none stands here, and not in the key: what is fixed travels with the
+        # position, so another configuration moves no line that Loki may hold.
+        self._fixed = (("app", app), ("environment", environment), ("machine", machine))
         self._times = Times()
 
     def describe(self, path: str) -> FileInfo:
@@ -70,7 +71,7 @@ class LlmProxy:
         return FileInfo(self._fixed, self.name, {"session_id": session} if session else {}, host)
 
     def parse(self, lines: Sequence[bytes], info: FileInfo, context: str) -> Parsed:
-        """Return times, `(provider, machine, log_type)` and ids.
+        """Return times, `(provider, machine if the line names one, log_type)` and ids.
 
         `context` is the session_start's provider.
         """
@@ -85,7 +86,7 @@ class LlmProxy:
             log_type = record.type if isinstance(record.type, str) and record.type in LOG_TYPES else "unknown"
             if log_type == "session_start" and isinstance(record.provider, str):
                 context = record.provider if record.provider in _PROVIDERS else context
-            machine = label_text(inner.machine) or self._machine
+            machine = label_text(inner.machine) or ""
             keys.append((_provider(info.hint, context, record.path), machine, log_type))
             metas.append(_metadata(record, inner, info.meta))
         return Parsed(owns, keys, metas, context, malformed)
@@ -93,7 +94,10 @@ class LlmProxy:
     def labels(self, info: FileInfo, key: Key) -> dict[str, str]:
         """Return the five labels of the specification."""
         provider, machine, log_type = key
-        return {**dict(info.labels), "provider": provider, "machine": machine, "log_type": log_type}
+        labels = {**dict(info.labels), "provider": provider, "log_type": log_type}
+        if machine:
+            labels["machine"] = machine
+        return labels
 
 
 def _provider(host: str, from_start: str, path: object) -> str:  # noqa: PLR0911 - each return is one outcome

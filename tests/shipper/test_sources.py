@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shipper_world import World
 
 from shipper.config import load
 from shipper.sources.base import Source
@@ -270,3 +272,37 @@ def test_coo_llms_own_default_file_is_found_without_configuration(
     (source,) = load({"loki_url": "http://localhost:3100"}, (), None, {}, "u@h").sources
 
     assert (source.kind, source.patterns) == ("coo-llm", (f"{tmp_path}/logs/llm.log",))
+
+
+def test_llm_proxy_lines_unsent_before_the_machine_changed_arrive_once_in_their_stream(
+    world: Callable[..., World],
+) -> None:
+    """Lines that name no machine have the configured one, and keep the one that they were sent with."""
+    machine = ["old@host"]
+    shop = world(sources=lambda logs: [LlmProxy(str(logs), "test", machine[0])])
+    path = "api.anthropic.com/2026-11-20/s.jsonl"
+
+    def record(text: str, **meta: str) -> str:
+        """Return a response without, or with, a machine of its own."""
+        at = json.loads(shop.line(text))["timestamp"]
+        return json.dumps({"type": "response", "_meta": {"ts": at, **meta}, "body": text})
+
+    shop.start()
+    shop.script = lambda _labels: "stored-reset"
+    lines = [record("bare"), record("named", machine="dev@ws")]
+    shop.write(path, *lines)
+    shop.pump(20)
+    shop.crash()
+    shop.script = lambda _labels: None
+    machine[0] = "new@host"
+    shop.start()
+    shop.settle()
+    lines.append(record("after"))
+    shop.write(path, lines[-1])
+    shop.settle()
+
+    found = {
+        dict(labels)["machine"]: [text for _, text in kept] for labels, kept in shop.model.entries.items()
+    }
+    assert found == {"old@host": lines[:1], "dev@ws": lines[1:2], "new@host": lines[2:]}
+    assert shop.meter.counts["internal_errors", ""] == 0
