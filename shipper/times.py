@@ -7,13 +7,21 @@ from datetime import UTC, datetime
 
 MAX_NS = 2**63 - 1
 _SECOND_NS = 10**9
+_BEGAN = datetime(1970, 1, 1, tzinfo=UTC)
 _CACHE_LIMIT = 4096
+_DAY_S = 86_400
+# Beside RFC 3339: a blank for the T and before the zone, a comma, any number of digits, and zones as
+# PostgreSQL (+02), Go (+0200) and shells (UTC) write them. Without a zone it is UTC.
 _RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,18}))?(?:([Zz])|([+-])(\d\d):?(\d\d))?", re.ASCII
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:)(\d\d)(?:[.,](\d+))?"
+    r"(?: ?(?:[Zz]|UTC|GMT|([+-])([01]\d|2[0-3])(?::?([0-5]\d))?))?",
+    re.ASCII,
 )
+_EPOCH = re.compile(r"(\d{1,19})(?:[.,](\d+))?", re.ASCII)
 # A number is a time in seconds, milliseconds, microseconds or nanoseconds by its size: each range starts in
 # 1973 and ends in the year 5138 of the unit before.
-_UNITS_NS = ((10**11, _SECOND_NS), (10**14, 10**6), (10**17, 10**3), (10**20, 1))
+_TOO_LARGE = 10**20
+_UNITS_NS = ((10**11, _SECOND_NS), (10**14, 10**6), (10**17, 10**3), (_TOO_LARGE, 1))
 
 
 class Times:
@@ -36,7 +44,7 @@ class Times:
         if len(text) > len("2026-11-21T00:00:00") and text[19] == "." and text[-1] == "Z":
             base = self._seconds.get(text[:19], -1)
             if base == -1:
-                # Nineteen digits are an epoch, and have no fraction; a minus is where a date has one.
+                # Nineteen digits before the point are no date; a minus is where a date has one.
                 base = _parse(text[:19]) if text[4] == "-" else None
                 self._remember(text[:19], base)
             digits = text[20:-1]
@@ -62,15 +70,28 @@ class Times:
         self._seconds[key] = ns
 
 
-def number_ns(value: float) -> int | None:
-    """Return the nanoseconds of an epoch whose unit follows from its size; None for 0, negatives, NaN."""
-    if not value > 0:
+def number_ns(value: float, unit_ns: int | None = None) -> int | None:
+    """Return the nanoseconds of an epoch whose size tells its unit; None for 0, negatives, NaN."""
+    if not 0 < value < _TOO_LARGE:
         return None
-    for below, unit_ns in _UNITS_NS:
-        if value < below:
-            ns = value * unit_ns if isinstance(value, int) else round(value * unit_ns)
-            return ns if 0 < ns <= MAX_NS else None
-    return None
+    unit_ns = unit_ns or _unit_ns(value)
+    ns = value * unit_ns if isinstance(value, int) else round(value * unit_ns)
+    return ns if 0 < ns <= MAX_NS else None
+
+
+def epoch_ns(text: str, unit_ns: int | None = None) -> int | None:
+    """Return the nanoseconds of an epoch in digits, with or without decimals; none of them is lost."""
+    match = _EPOCH.fullmatch(text)
+    if match is None:
+        return None
+    whole, fraction = int(match[1]), int((match[2] or "0")[:9].ljust(9, "0"))
+    unit_ns = unit_ns or _unit_ns(whole)
+    ns = whole * unit_ns + fraction * unit_ns // _SECOND_NS
+    return ns if 0 < ns <= MAX_NS else None
+
+
+def _unit_ns(value: float) -> int:
+    return next(unit_ns for below, unit_ns in _UNITS_NS if value < below)
 
 
 def rfc3339(ns: int) -> str:
@@ -87,14 +108,18 @@ def hour(ns: int) -> str:
 def _parse(text: str) -> int | None:
     match = _RFC3339.fullmatch(text)
     if match is None:
-        return number_ns(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else None  # noqa: PLR2004 - digits of 2**63
-    date, clock, fraction, _zulu, sign, hours, minutes = match.groups()
+        return epoch_ns(text)
+    date, clock, second, fraction, sign, hours, minutes = match.groups()
+    leap = second == "60"
     try:
-        seconds = int(datetime.fromisoformat(f"{date}T{clock}+00:00").timestamp())
-    except (ValueError, OverflowError):
+        at = datetime.fromisoformat(f"{date}T{clock}{'59' if leap else second}+00:00")
+    except ValueError:
         return None
+    seconds = int((at - _BEGAN).total_seconds()) + leap
     if sign:
-        offset_s = int(hours) * 3600 + int(minutes) * 60
+        offset_s = int(hours) * 3600 + int(minutes or 0) * 60
         seconds += -offset_s if sign == "+" else offset_s
+    if leap and seconds % _DAY_S:
+        return None  # a leap second is one at midnight UTC only; POSIX counts it as the second after it
     ns = seconds * _SECOND_NS + int((fraction or "0")[:9].ljust(9, "0"))
     return ns if 0 < ns <= MAX_NS else None

@@ -28,6 +28,20 @@ AT_NS = int(datetime(2026, 11, 21, 5, 6, 7, tzinfo=UTC).timestamp()) * 10**9
         (f"{AT}.775494+00:00", 775_494_000),
         ("2026-11-21T07:06:07+02:00", 0),
         ("2026-11-20T21:06:07-0800", 0),
+        ("2026-11-21 05:06:07.5 +00:00", 500_000_000),
+        ("2026-11-21 05:06:07,123", 123_000_000),
+        ("2026-11-21 07:06:07+02", 0),
+        ("2026-11-21 05:06:07 UTC", 0),
+        ("2026-11-21 05:06:07.25 GMT", 250_000_000),
+        (f"{AT}.1234567899999999999999999Z", 123_456_789),
+        (f"{AT}.123456789123456789123+00:00", 123_456_789),
+        (f"{AT_NS // 10**9}.5", 500_000_000),
+        (f"{AT_NS // 10**9}.123456789", 123_456_789),
+        (f"{AT_NS // 10**9},25", 250_000_000),
+        (f"{AT_NS // 10**9}.{'1' * 30}", 111_111_111),
+        (f"{AT_NS // 10**6}.25", 250_000),
+        (f"{AT_NS // 10**3}.5", 500),
+        (f"{AT_NS}.9", 0),
         (str(AT_NS // 10**9), 0),
         (str(AT_NS // 10**6), 0),
         (str(AT_NS // 10**3), 0),
@@ -66,14 +80,73 @@ def test_the_forms_in_which_programs_write_times_are_read(text: str, past_ns: in
         "٢٠٢٦-11-21T05:06:07Z",
         "\ud800",
         "9" * 5000,
+        "-1795237567",
+        "-1795237567.5",
+        "+1795237567",
+        "0.5x",
+        "1795237567.",
+        ".5",
+        "1795237567.5.5",
+        "1.7e9",
+        "inf",
+        "9" * 19 + ".5",
+        f"{AT}+24:00",
+        f"{AT}+01:60",
+        f"{AT}+1",
+        f"{AT} ",
+        f"{AT}  Z",
+        "2026-11-21T05:06:60Z",
+        "2026-11-21T23:59:61Z",
+        "2026-11-21T23:59:60-08:00",
+        "2026-11-21T24:00:00Z",
+        "2026-W47-6T05:06:07Z",
     ],
+    ids=lambda text: repr(text[:40]),
 )
 def test_what_is_no_usable_time_is_none(text: str) -> None:
     """Then the time of reading is taken; a wrong time would be worse."""
     assert Times().text_ns(text) is None
 
 
-@pytest.mark.parametrize("value", [None, True, False, [], {}, 0, -1, 0.0, float("nan"), float("inf"), 10**30])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2016-12-31T23:59:60Z",
+        "2016-12-31T23:59:60",
+        "2016-12-31 23:59:60+00:00",
+        "2017-01-01T08:59:60+09:00",
+        "2016-12-31T15:59:60-0800",
+    ],
+)
+def test_a_leap_second_is_the_second_that_follows(text: str) -> None:
+    """As POSIX counts; it is one at midnight UTC, and nowhere else."""
+    midnight_ns = 1483228800 * 10**9
+
+    assert Times().text_ns(text) == midnight_ns
+    assert Times().text_ns(text.replace(":60", ":60.25")) == midnight_ns + 250_000_000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        False,
+        [],
+        {},
+        0,
+        -1,
+        0.0,
+        float("nan"),
+        float("inf"),
+        -float("inf"),
+        -(10**30),
+        10**30,
+        10**400,
+        1e300,
+        5e-324,
+    ],
+)
 def test_values_that_are_no_time_are_none(value: object) -> None:
     """JSON holds anything."""
     assert Times().value_ns(value) is None
