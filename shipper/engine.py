@@ -11,7 +11,6 @@ from shipper import positions
 from shipper.deadletter import DeadLetters
 from shipper.follow.files import Files
 from shipper.follow.inotify import Watcher
-from shipper.follow.tracked import Tracked
 from shipper.positions import Positions
 from shipper.push.retry import RetryPolicy
 from shipper.reading import Reader
@@ -77,7 +76,7 @@ class Engine:
         self.registry = Registry()
         self.window = Window(options.window_entries, options.window_bytes)
         self.saves = Saves()
-        self.files = Files(sources, tell, max_open=max_open, watcher=watcher, scratch=state_dir)
+        self.files = Files(sources, tell, self._wall_s, max_open=max_open, watcher=watcher, scratch=state_dir)
         self.sender = Sender(
             options,
             self.registry,
@@ -100,14 +99,14 @@ class Engine:
         self.saved_at_s = -math.inf
         self.stopping = False
         self._read_more = False
-        self._known_files = 0
+        self._known_files = (0, 0)
 
     def start(self, *, look_only: bool = False) -> list[str]:
         """Load the positions and find all files; return warnings. Must come before the first `pump`.
 
         `look_only`: nothing on disk is changed.
         """
-        loaded = positions.load(self._state_dir, lambda: self._clock.time_ns() / 1e9, look_only=look_only)
+        loaded = positions.load(self._state_dir, self._wall_s, look_only=look_only)
         found = loaded.positions
         for warning in loaded.warnings:
             self._meter.add("positions_damaged")
@@ -115,11 +114,8 @@ class Engine:
         self.registry.restore(found.labels, found.streams)
         self.files.next_id, self.files.next_slot = found.next_id, found.next_slot
         now_s = self._clock.monotonic()
-        self.files.restore(found.files, self.registry.streams, now_s)
+        self.files.restore(found.files, self.registry.streams, self.sender.floored, now_s)
         self.files.rescan(now_s, self.saves.next)
-        for tracked in self.files.all.values():
-            if tracked.account.floors:
-                self.sender.floored[tracked.id] = tracked
         return loaded.warnings
 
     def pump(self) -> float:
@@ -135,8 +131,9 @@ class Engine:
             self._read_more = self._reader.read(now_s)
             self.sender.hurry = self.files.crowded
             self.sender.turn(now_s)
-        if len(self.files.all) != self._known_files:
-            self._known_files = len(self.files.all)
+        known = (len(self.files.all), len(self.files.resting))
+        if known != self._known_files:
+            self._known_files = known
             self.saves.dirty = True
         self._save(now_s)
         return self._pause(now_s)
@@ -184,6 +181,9 @@ class Engine:
             self.files.next_slot,
         )
 
+    def _wall_s(self) -> float:
+        return self._clock.time_ns() / 1e9
+
     def _saved(self, now_s: float) -> None:
         done = self._saver.done()
         if done is None:
@@ -205,7 +205,7 @@ class Engine:
     def _save(self, now_s: float) -> None:
         if self._saving or not self.saves.dirty or now_s < self._save_at_s:
             return
-        data = positions.encode(self.snapshot(), [t.encode() for t in self.files.all.values() if _worth(t)])
+        data = positions.encode(self.snapshot(), self.files.records())
         number, self.saves.next = self.saves.next, self.saves.next + 1
         self.saves.dirty = False
         self._saving = True
@@ -222,8 +222,3 @@ class Engine:
         if self.saves.dirty and not self._saving:
             deadline = min(deadline, self._save_at_s)
         return max(0.0, deadline - now_s)
-
-
-def _worth(tracked: Tracked) -> bool:
-    """Tell whether it needs a record: a file that is gone and settled needs none."""
-    return not (tracked.phase.name == "GONE" and tracked.account.clear)

@@ -85,6 +85,8 @@ class FileRecord(msgspec.Struct, omit_defaults=True):
     counts: dict[str, int] = msgspec.field(default_factory=dict)
     labels: list[Era] = msgspec.field(default_factory=list)
     """Where lines are unsettled: the fixed labels by which each part of the file was sorted."""
+    resting_since_s: int = 0
+    """Since when, in seconds since 1970, no source covers the file, or its place cannot be looked at."""
 
 
 class Positions(msgspec.Struct):

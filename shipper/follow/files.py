@@ -13,8 +13,9 @@ from typing import NamedTuple
 from shipper.follow import identity
 from shipper.follow.inotify import Watcher
 from shipper.follow.phase import Happening, Phase
+from shipper.follow.resting import Resting
 from shipper.follow.tracked import Tracked, holds
-from shipper.follow.tree import Found, Pattern, Refused, open_regular, pattern, walk
+from shipper.follow.tree import Found, Pattern, Refused, is_away, open_regular, pattern, walk
 from shipper.ledger import Chunk
 from shipper.positions import FileRecord
 from shipper.sources.base import Source
@@ -45,6 +46,7 @@ class Files:
         self,
         sources: Iterable[Source],
         tell: Callable[..., None],
+        wall_s: Callable[[], float],
         *,
         max_open: int,
         watcher: Watcher | None = None,
@@ -52,6 +54,7 @@ class Files:
     ) -> None:
         self._covers = [Covered(s, pattern(text)) for s in sources for text in s.patterns]
         self._tell = tell
+        self._wall_s = wall_s
         self._max_open = max_open
         self._watcher = watcher
         self.scratch = scratch
@@ -69,6 +72,10 @@ class Files:
         self.truncations = 0
         self._rescan_at_s = 0.0
         self._draining: dict[int, Tracked] = {}
+        self.resting = Resting()
+        self._streams: list[Stream] = []
+        self._floored: dict[int, Tracked] = {}
+        self._told_gone: set[str] = set()
 
     # ---- what the engine calls
 
@@ -76,18 +83,24 @@ class Files:
         self,
         records: Iterable[FileRecord],
         streams: list[Stream],
+        floored: dict[int, Tracked],
         now_s: float,
     ) -> None:
-        """Find the files of an earlier run again: at their path, else by their hashes in their directory."""
-        by_name: dict[str, list[Covered]] = {}
-        for covered in self._covers:
-            by_name.setdefault(covered.source.name, []).append(covered)
+        """Find the files of an earlier run again: at their path, else by their hashes in their directory.
+
+        Where unsettled lines of one have to be read again, it is noted in `floored`.
+        """
+        self._streams, self._floored = streams, floored
         for record in records:
-            covers = by_name.get(record.source)
-            if not covers:
-                self._tell("source_gone", level="warning", source=record.source, path=record.path)
-                continue
-            self._restore(record, covers, streams, now_s)
+            self._restore(record, now_s)
+        self._forget()
+
+    def records(self) -> list[bytes]:
+        """Return the records that must be saved, encoded."""
+        return [
+            *(t.encode() for t in self.all.values() if t.phase is not Phase.GONE or not t.account.clear),
+            *self.resting.encoded(),
+        ]
 
     def poll(self, now_s: float, version: int) -> None:
         """Look at what has happened: inotify's hints, and every ten seconds everything."""
@@ -115,6 +128,9 @@ class Files:
         """Compare everything on disk with what is known."""
         self._rescan_at_s = now_s + RESCAN_S
         self.rescans += 1
+        for directory in self.resting.directories():
+            self._look_again(directory, now_s)
+        self._forget()
         seen: set[str] = set()
         directories: set[str] = set()
         for covered in self._covers:
@@ -259,6 +275,8 @@ class Files:
 
     def _take(self, covered: Covered, found: Found, now_s: float, version: int) -> None:
         for path, status in found.files.items():
+            if self.resting:
+                self._look_again(os.path.dirname(path), now_s)  # noqa: PTH120 - plain text, thousands of them
             known = self._by_path.get(path)
             if known is not None and (known.dev, known.ino) == (status.st_dev, status.st_ino):
                 if status.st_size != known.read or status.st_mtime_ns != known.mtime_ns:
@@ -332,6 +350,7 @@ class Files:
             del self._by_path[tracked.path]
         tracked.path = path
         tracked.root = covered.pattern.root
+        tracked.away = False
         tracked.happened(Happening.FOUND_PATH)
         tracked.lost_path_s = None
         self._draining.pop(tracked.id, None)
@@ -371,7 +390,9 @@ class Files:
         return tracked
 
     def _slot(self) -> int:
-        used = {tracked.slot for tracked in self.all.values()} if len(self.all) < SLOTS else set()
+        used: set[int] = set()
+        if len(self.all) + len(self.resting) < SLOTS:
+            used = {tracked.slot for tracked in self.all.values()}.union(self.resting.slots())
         for _ in range(SLOTS):
             slot = self.next_slot
             self.next_slot = (self.next_slot + 1) % SLOTS
@@ -390,6 +411,8 @@ class Files:
                 except OSError:
                     continue
                 if stat.S_ISREG(status.st_mode):
+                    self._look_again(os.path.dirname(path), now_s)  # noqa: PTH120 - as above
+                if stat.S_ISREG(status.st_mode) and path not in self._by_path:
                     self._new_at(covered, path, status, version)
 
     def _scan(self, directory: str, now_s: float, version: int) -> None:
@@ -429,7 +452,8 @@ class Files:
             return
         del self._by_path[path]
         self.ready[tracked.id] = tracked
-        if tracked.fd < 0 and not self._regain(tracked):
+        tracked.away = is_away(path, tracked.root, tracked.dev)
+        if tracked.fd < 0 and not tracked.away and not self._regain(tracked):
             self._unlist(tracked)
             lost = tracked.unread_bytes
             if not tracked.account.clear or lost:
@@ -461,6 +485,10 @@ class Files:
                     tracked.account.dirty = True
                 if size != tracked.read:
                     self.ready[tracked.id] = tracked
+            if tracked.away and tracked.phase is Phase.DRAINING:
+                if now_s >= self._quiet_at(tracked) and self._may_rest(tracked):
+                    self._rest(tracked)
+                continue
             if not tracked.account.clear:
                 continue
             ended = tracked.phase is Phase.GONE or (
@@ -469,44 +497,102 @@ class Files:
             if ended:
                 self._finish(tracked)
 
+    @staticmethod
+    def _may_rest(tracked: Tracked) -> bool:
+        """Tell whether nothing can be done for a file as long as its place is away."""
+        if tracked.fd < 0:
+            return not tracked.account.pending
+        return tracked.account.clear and max(tracked.read, tracked.scanned) >= tracked.size
+
+    def _rest(self, tracked: Tracked) -> None:
+        """Keep what is known of a file for when its place is back."""
+        self.resting.put(tracked.record(), self._wall_s(), covered=True)
+        tracked.account.floors.clear()
+        self._forget_file(tracked)
+        self._tell("file_away", path=tracked.path, offset=tracked.read)
+
     def is_quiet(self, tracked: Tracked, now_s: float) -> bool:
         """Tell whether a file without a path will not grow any more, as far as one can know."""
-        return tracked.phase is Phase.DRAINING and now_s >= self._quiet_at(tracked)
+        return tracked.phase is Phase.DRAINING and not tracked.away and now_s >= self._quiet_at(tracked)
 
     def _quiet_at(self, tracked: Tracked) -> float:
         return (tracked.lost_path_s or 0.0) + QUIET_S
 
     def _finish(self, tracked: Tracked) -> None:
         tracked.happened(Happening.FINISHED)
+        self._forget_file(tracked)
+        self._tell("file_done", level="debug", path=tracked.path, offset=tracked.read)
+
+    def _forget_file(self, tracked: Tracked) -> None:
         self._unlist(tracked)
         self._draining.pop(tracked.id, None)
         self.ready.pop(tracked.id, None)
-        del self.all[tracked.id]
+        self.all.pop(tracked.id, None)
         if tracked.fd >= 0:
             tracked.close()
             self._open.pop(tracked.id, None)
-        self._tell("file_done", level="debug", path=tracked.path, offset=tracked.read)
 
     # ---- an earlier run's files
 
-    def _restore(
-        self,
-        record: FileRecord,
-        covers: list[Covered],
-        streams: list[Stream],
-        now_s: float,
-    ) -> None:
+    def _restore(self, record: FileRecord, now_s: float) -> None:
         self.next_id = max(self.next_id, record.id + 1)
+        covers = self._covering(record)
+        if not covers:
+            if record.source not in self._told_gone:
+                self._told_gone.add(record.source)
+                self._tell("source_gone", level="warning", source=record.source, path=record.path)
+            self.resting.put(record, self._wall_s(), covered=False)
+            return
         known = _fingerprint(record)
         found = self._at_path(record, covers, known) or self._seek(
             record.path, known, inode=(record.dev, record.ino)
         )
-        if found is None:
-            lowest = min((behind.lowest for behind in record.behind), default=record.read)
-            lost = max(0, record.size - lowest)
-            if lost:
-                self._tell("lost", level="warning", path=record.path, lost_bytes=lost, reason="missing")
+        if found is not None:
+            self._restored(record, covers, found, now_s)
+        elif is_away(record.path, covers[0].pattern.root, record.dev):
+            self.resting.put(record, self._wall_s(), covered=True)
+        else:
+            self._lose_record(record)
+
+    def _covering(self, record: FileRecord) -> list[Covered]:
+        """Return the patterns of the record's kind that cover its path, best first.
+
+        For a file that was renamed: its first path, or its directory.
+        """
+        kind = record.source.partition("=")[0]
+        covers = [c for c in self._covers if c.source.kind == kind]
+        found = [c for c in covers if c.pattern.matches(record.path)]
+        if not found and record.origin:
+            directory = os.path.dirname(record.path)  # noqa: PTH120 - plain text
+            found = [c for c in covers if c.pattern.matches(record.origin)] or [
+                c for c in covers if c.pattern.has_directory(directory)
+            ]
+        named = [c for c in covers if c.source.name == record.source]
+        return sorted(found, key=lambda c: c.source.name != record.source) or named
+
+    def _look_again(self, directory: str, now_s: float) -> None:
+        """Try again to find the files whose records rest, where their directory may have come back."""
+        if not self.resting.has(directory) or not os.path.isdir(directory):  # noqa: PTH112 - plain text
             return
+        for record in self.resting.take(directory):
+            self._restore(record, now_s)
+
+    def _forget(self) -> None:
+        gone = self.resting.forget(self._wall_s())
+        if gone:
+            self._tell("records_forgotten", level="warning", records=len(gone), path=gone[0].path)
+        for record in gone:
+            if self._covering(record):
+                self._lose_record(record)
+
+    def _lose_record(self, record: FileRecord) -> None:
+        lowest = min((behind.lowest for behind in record.behind), default=record.read)
+        lost = max(0, record.size - lowest)
+        if lost:
+            self._tell("lost", level="warning", path=record.path, lost_bytes=lost, reason="missing")
+
+    def _restored(self, record: FileRecord, covers: list[Covered], found: Sought, now_s: float) -> None:
+        """Go on with a file of an earlier run, or of before its place was away."""
         covered = next((c for c in covers if c.pattern.matches(found.path)), covers[0])
         tracked = Tracked(
             record.id,
@@ -516,7 +602,7 @@ class Files:
             found.path,
             covered.pattern.root,
         )
-        _fill(tracked, record, streams)
+        _fill(tracked, record, self._streams)
         tracked.tail = found.tail
         self.all[tracked.id] = tracked
         self._adopt(tracked, found.fd)
@@ -528,6 +614,8 @@ class Files:
             tracked.lost_path_s = now_s
             self._draining[tracked.id] = tracked
         self.ready[tracked.id] = tracked
+        if tracked.account.floors:
+            self._floored[tracked.id] = tracked
         self._close_idle()
 
     def _at_path(
@@ -599,23 +687,13 @@ class Files:
             if status.st_size < known.position or not holds(fd, known):
                 return None
             if owner is not None:
-                self._give_up(owner)
+                self._forget_file(owner)  # taken for a new one, is an old one, and was not read yet
             sought = Sought(fd, path, _tail(fd, known.position), unpacked=False)
             fd = -1
             return sought
         finally:
             if fd >= 0:
                 os.close(fd)
-
-    def _give_up(self, owner: Tracked) -> None:
-        """Forget a file that was taken for a new one, is an old one, and was not read yet."""
-        self._unlist(owner)
-        self.ready.pop(owner.id, None)
-        self._draining.pop(owner.id, None)
-        self.all.pop(owner.id, None)
-        if owner.fd >= 0:
-            owner.close()
-            self._open.pop(owner.id, None)
 
     # ---- compressed rotations
 

@@ -20,6 +20,7 @@ class Tracked:
     __slots__ = (
         "account",
         "answer_last",
+        "away",
         "clock_state",
         "clocks",
         "context",
@@ -78,6 +79,8 @@ class Tracked:
         """There is no newline between `read` and this offset."""
         self.lost_path_s: float | None = None
         """Monotonic time at which it was last seen to change, since it has no path."""
+        self.away = False
+        """Its place cannot be looked at (an unmounted disk, a change of rights): it may come back there."""
         self.partial_done = False
         self.clocks: list[tuple[int, ...]] = []
         self.moved: list[Moved] = []

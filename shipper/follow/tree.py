@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import functools
 import os
@@ -28,6 +29,10 @@ class Pattern:
         if not path.startswith(self.root.rstrip("/") + "/") or not is_text(path):
             return False
         return _match(self.parts, tuple(path[len(self.root.rstrip("/")) + 1 :].split("/")))
+
+    def has_directory(self, directory: str) -> bool:
+        """Tell whether a file of the pattern could stand in this directory."""
+        return Pattern(self.root, (*self.parts[:-1], "*")).matches(f"{directory.rstrip('/')}/x")
 
 
 @dataclass(slots=True)
@@ -154,6 +159,25 @@ def open_regular(path: str, root: str) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def is_away(path: str, root: str, dev: int) -> bool:
+    """Tell whether a file that is not found at `path` may be there all the same, and cannot be seen now.
+
+    Its directory cannot be listed, or is what is left of a mount point (empty, on another device than the
+    file's), or the path cannot be opened.
+    """
+    directory = os.path.dirname(path)  # noqa: PTH120 - paths are plain text here, thousands of them
+    try:
+        with os.scandir(directory) as entries:
+            if next(entries, None) is None:
+                return os.stat(directory).st_dev != dev  # noqa: PTH116 - as above
+        os.close(open_regular(path, root))
+    except (FileNotFoundError, Refused) as missing:
+        return isinstance(missing, FileNotFoundError) and not os.path.isdir(directory)  # noqa: PTH112 - as above
+    except OSError as error:
+        return error.errno != errno.ELOOP
+    return False
 
 
 def _check(fd: int, path: str, root: str) -> None:

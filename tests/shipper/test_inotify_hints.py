@@ -28,7 +28,7 @@ def told() -> tuple[list[str], Any]:
 def followed(root: pathlib.Path, watcher: Watcher | None) -> tuple[Files, list[str]]:
     """Return the files of a tree, and what they tell."""
     events, tell = told()
-    files = Files([Jsonl(f"{root}/**/*.jsonl", "e", "m")], tell, max_open=10, watcher=watcher)
+    files = Files([Jsonl(f"{root}/**/*.jsonl", "e", "m")], tell, lambda: 0.0, max_open=10, watcher=watcher)
     return files, events
 
 

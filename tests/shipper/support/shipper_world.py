@@ -135,7 +135,7 @@ class World:
         self.model = model or Model(now_ns=self.clock.time_ns)
         self.options = options or Options()
         self.max_open = max_open
-        self._make_sources = sources or (lambda logs: [Jsonl(f"{logs}/**/*.jsonl", "test", "u@h")])
+        self.make_sources = sources or (lambda logs: [Jsonl(f"{logs}/**/*.jsonl", "test", "u@h")])
         self.script: Script = lambda _labels: None
         self.meter = Counting()
         self.told: list[tuple[str, dict[str, Any]]] = []
@@ -152,7 +152,7 @@ class World:
         self.transport.script = self._scripted
         self.saver = InlineSaver(self.state)
         self.engine = Engine(
-            self._make_sources(self.logs),
+            self.make_sources(self.logs),
             self.options,
             self.state,
             self.transport,
