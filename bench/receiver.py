@@ -8,10 +8,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import socket
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -165,6 +167,8 @@ class Receiver:
         self.latency_s = latency_s
         self.sink = sink
         self.script = script
+        self.ready = Answer(200, "ready\n")
+        """What it answers to a GET."""
         self.requests: list[Request] = []
         self.keep_requests = False
         self.lock = threading.Lock()
@@ -192,8 +196,11 @@ class Receiver:
             return self.model.push(request.body)
 
     def close(self) -> None:
-        """Stop."""
+        """Stop, and end the connections that are there, as a process does that ends."""
         self._server.shutdown()
+        for connection in list(self._server.connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
         self._thread.join(timeout=5)
 
@@ -202,6 +209,16 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
+
+    def __init__(self, *arguments: Any) -> None:
+        self.connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        super().__init__(*arguments)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Take the next connection, and know of it."""
+        connection, address = super().get_request()
+        self.connections.add(connection)
+        return connection, address
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: a client that was killed in the middle is what this is for."""
@@ -237,7 +254,7 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:  # noqa: C901 
             self._send(receiver.answer(Request(dict(self.headers), body, time.monotonic())))
 
         def do_GET(self) -> None:
-            self._send(Answer(200, "ready\n"))
+            self._send(receiver.ready)
 
         def _send(self, answer: Answer) -> None:
             text = answer.text.encode()
