@@ -1,0 +1,159 @@
+"""An operator's own rules: a name and a regular expression for RE2, which always takes linear time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import orjson
+import re2
+
+from shipper.redact.rules import NAMES
+
+PATTERN_BYTES = 2000
+_MEMORY_BYTES = 8 << 20
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_MASK = re.compile(rb"\[REDACTED:[a-z][a-z0-9_]*\]")
+_QUOTES = re.compile(rb"\\.|(\")", re.DOTALL)
+_ESCAPE = re.compile(rb"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
+_NUMBER = re.compile(rb"-?[0-9][0-9.eE+\-]*")
+
+Span = tuple[int, int]
+
+
+class Own(NamedTuple):
+    """One rule. Where the pattern has a group, the first one is the secret; else all that matches."""
+
+    name: str
+    pattern: str
+
+
+def errors(own: Sequence[Own]) -> list[str]:
+    """Return what is wrong with the rules, all of it; nothing when they can be used."""
+    found: list[str] = []
+    seen: set[str] = set(NAMES)
+    for number, rule in enumerate(own, 1):
+        where = f"redact rule {number} ({rule.name!r})"
+        if not _NAME.fullmatch(rule.name):
+            found.append(f"{where}: a name is a lower-case letter, then up to 39 of a-z, 0-9 and _")
+        elif rule.name in seen:
+            found.append(f"{where}: there is a rule of that name already")
+        seen.add(rule.name)
+        if len(rule.pattern.encode()) > PATTERN_BYTES:
+            found.append(f"{where}: the pattern is longer than {PATTERN_BYTES} bytes")
+            continue
+        try:
+            pattern = _compiled(rule.pattern)
+        except re2.error as error:
+            found.append(f"{where}: {_reason(error)}")
+            continue
+        if pattern.search(b""):
+            found.append(f"{where}: the pattern matches the empty text, so it would match everywhere")
+    return found
+
+
+class OwnRules:
+    """Rules that have no `errors`."""
+
+    def __init__(self, own: Sequence[Own]) -> None:
+        self._rules = [(rule.name, _compiled(rule.pattern)) for rule in own]
+        self.any = _compiled("|".join(f"(?:{rule.pattern})" for rule in own))
+
+    def masked(self, line: bytes, rules: list[str]) -> bytes:
+        """Return a line without what the rules match; JSON stays JSON, and masks stay what they are."""
+        for name, pattern in self._rules:
+            spans = list(_outside_masks(line, _spans(pattern, line)))
+            if spans:
+                line = _replaced(line, spans, f"[REDACTED:{name}]".encode())
+                rules += [name] * len(spans)
+        return line
+
+
+def _spans(pattern: Any, line: bytes) -> Iterator[Span]:
+    for match in pattern.finditer(line):
+        start, end = match.span(1 if pattern.groups else 0)
+        if 0 <= start < end:
+            yield start, end
+
+
+def _outside_masks(line: bytes, spans: Iterator[Span]) -> Iterator[Span]:
+    """Leave out of the spans what is a mask already: masking twice is masking once."""
+    masks = [found.span() for found in _MASK.finditer(line)]
+    at = 0
+    for start, stop in spans:
+        while at < len(masks) and masks[at][1] <= start:
+            at += 1
+        for first, last in masks[at:]:
+            if first >= stop:
+                break
+            if start < first:
+                yield start, first
+            start = max(start, last)  # noqa: PLW2901 - what is left of it
+        if start < stop:
+            yield start, stop
+
+
+def _replaced(line: bytes, spans: list[Span], word: bytes) -> bytes:
+    plain = _joined(line, [(start, end, word) for start, end in spans])
+    if _is_json(plain) or not _is_json(line):
+        return plain
+    return _joined(line, list(_kept_json(line, spans, word)))
+
+
+def _kept_json(line: bytes, spans: list[Span], word: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Mask what of the spans is text in JSON; a number outside text becomes 0, and all else stays."""
+    quotes = [found.start() for found in _QUOTES.finditer(line) if found[1]]
+    escapes = [found.span() for found in _ESCAPE.finditer(line)]
+    numbers = [found.span() for found in _NUMBER.finditer(line)]
+    for begin, end, inside in _stretches(quotes, len(line)):
+        units, text = (escapes, word) if inside else (numbers, b"0")
+        for start, stop in spans:
+            first, last = max(start, begin), min(stop, end)
+            if first >= last:
+                continue
+            if inside:
+                first = min([a for a, b in units if a < first < b], default=first)
+                last = max([b for a, b in units if a < last < b], default=last)
+                yield first, last, text
+            else:
+                yield from (
+                    (a, b, text) for a, b in units if begin <= a and b <= end and a < last and b > first
+                )
+
+
+def _stretches(quotes: list[int], size: int) -> Iterator[tuple[int, int, bool]]:
+    edges = [-1, *quotes, size]
+    for number, (left, right) in enumerate(pairwise(edges)):
+        yield left + 1, right, number % 2 == 1
+
+
+def _joined(line: bytes, parts: list[tuple[int, int, bytes]]) -> bytes:
+    pieces: list[bytes] = []
+    done = 0
+    for start, end, word in parts:
+        if start >= done:
+            pieces += (line[done:start], word)
+            done = end
+    return b"".join((*pieces, line[done:]))
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _compiled(pattern: str) -> Any:
+    options = re2.Options()
+    options.max_mem = _MEMORY_BYTES
+    options.log_errors = False
+    return re2.compile(pattern, options)
+
+
+def _reason(error: Exception) -> str:
+    text = error.args[0] if error.args else ""
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)

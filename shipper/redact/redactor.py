@@ -1,0 +1,134 @@
+"""Masks secrets: one scan of a chunk nearly always finds none; only a line with something in it is looked at.
+
+Everything is linear in the bytes: RE2 never goes back, and no rule looks further than a fixed number of bytes
+for the end of what it found.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import re2
+
+from shipper.redact.own import Own, OwnRules
+from shipper.redact.rules import RULES, Rule
+
+_SCAN_BYTES = 1 << 20
+_TOKEN_END = re.compile(rb"[^\s\"'\\,;(){}\[\]<>]{1,8192}\Z")
+
+
+class Masked(NamedTuple):
+    """Lines without secrets."""
+
+    lines: Sequence[bytes]
+    """The very object that was given, where nothing was found."""
+    hits: list[tuple[int, str]]
+    """For each secret: the index of its line, and the rule that found it."""
+
+
+class Redactor:
+    """The built-in rules and an operator's own. Holds no state: the same line is masked alike every time."""
+
+    def __init__(self, own: Sequence[Own] = (), rules: Sequence[Rule] = RULES) -> None:
+        self._rules = rules
+        each = [b"(?:" + rule.pattern + b")" for rule in rules]
+        bare = [_uncaptured(pattern) for pattern in each]
+        self._any = _compiled(b"|".join(bare))
+        self._which = _compiled(b"|".join(b"(" + pattern + b")" for pattern in bare))
+        self._single = [_compiled(pattern) for pattern in each]
+        self._own = OwnRules(own) if own else None
+
+    def block(self, piece: bytes, lines: Sequence[bytes]) -> Masked:
+        """Mask lines of which the joined bytes are at hand: `piece` has a newline between them."""
+        own = self._own
+        if not self._any.search(piece) and (own is None or not own.any.search(piece)):
+            return Masked(lines, [])
+        return self._by_line(piece, lines)
+
+    def lines(self, lines: list[bytes]) -> Masked:
+        """Mask lines."""
+        return self.block(b"\n".join(lines), lines)
+
+    def line(self, line: bytes, *, cut: bool = False) -> tuple[bytes, list[str]]:
+        """Return one line without its secrets, and the rule of each. `cut`: as in `head`."""
+        rules: list[str] = []
+        masked = self._built_in(line, rules, cut=cut)
+        if self._own is not None:
+            masked = self._own.masked(masked, rules)
+        return masked, rules
+
+    def head(self, head: bytes) -> bytes:
+        """Return the head of a line that was cut anywhere: what could be half a secret is masked."""
+        masked, _ = self.line(head, cut=True)
+        found = _TOKEN_END.search(masked, max(0, len(masked) - 8192))
+        return masked[: found.start()] + mask("cut") if found and found.start() < len(masked) else masked
+
+    def text(self, text: str) -> str:
+        """Return text for a log or a person without its secrets."""
+        raw = text.encode("utf-8", "surrogateescape")
+        masked, rules = self.line(raw)
+        return masked.decode("utf-8", "surrogateescape") if rules else text
+
+    def _by_line(self, piece: bytes, lines: Sequence[bytes]) -> Masked:
+        starts = list(accumulate((len(line) + 1 for line in lines), initial=0))
+        kept = list(lines)
+        hits: list[tuple[int, str]] = []
+        for index in self._suspects(piece, starts):
+            kept[index], rules = self.line(kept[index])
+            hits += [(index, rule) for rule in rules]
+        return Masked(kept, hits) if hits else Masked(lines, [])
+
+    def _suspects(self, piece: bytes, starts: list[int]) -> list[int]:
+        found: set[int] = set()
+        for pattern in (self._any, self._own.any if self._own else None):
+            at = 0
+            while pattern is not None and (match := pattern.search(piece, at)):
+                # A match may begin with the newline before its line, or reach over several lines.
+                first = bisect_right(starts, match.start()) - 1
+                last = bisect_right(starts, max(match.start(), match.end() - 1)) - 1
+                found.update(range(first, min(last, len(starts) - 2) + 1))
+                at = max(starts[min(last + 1, len(starts) - 1)], at + 1)
+        return sorted(found)
+
+    def _built_in(self, line: bytes, rules: list[str], *, cut: bool) -> bytes:
+        pieces: list[bytes] = []
+        done = at = 0
+        while match := self._which.search(line, at):
+            index = match.lastindex - 1
+            rule = self._rules[index]
+            single = self._single[index].match(line, match.start())
+            spans = rule.spans(line, single, cut)
+            for start, end in spans:
+                pieces += (line[done:start], mask(rule.name))
+                done = end
+            if spans:
+                rules.append(rule.name)
+                at = done
+            else:
+                # The value may hold a secret of another kind, whose edge is the byte before it.
+                at = max(match.start() + 1, (single.start(1) if single.re.groups else match.end()) - 1)
+        if not rules:
+            return line
+        return b"".join((*pieces, line[done:]))
+
+
+def mask(rule: str) -> bytes:
+    """Return what stands in a secret's place: no quote, no backslash, no control character."""
+    return f"[REDACTED:{rule}]".encode()
+
+
+def _uncaptured(pattern: bytes) -> bytes:
+    """Return a pattern whose groups capture nothing."""
+    return re.sub(rb"(\\.|\[(?:\^?\]?(?:\\.|[^\]\\])*)\])|\((?!\?)", lambda m: m[1] or b"(?:", pattern)
+
+
+def _compiled(pattern: bytes) -> Any:
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.max_mem = 64 << 20
+    options.log_errors = False
+    return re2.compile(pattern, options)

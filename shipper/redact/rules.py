@@ -1,0 +1,161 @@
+"""What is masked: the named rules, each a pattern for RE2 and the way to the bytes that are secret.
+
+Where two rules fit at the same place the first in `RULES` wins. Patterns are bytes, one scan looks for all of
+them, and there is no look-around: an `EDGE` is a byte (or an escape) before the secret, left out by group 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from shipper.redact import pem, values
+
+Span = tuple[int, int]
+Spans = Callable[[bytes, Any, bool], list[Span]]
+"""From a line, a match in it, and whether the line is cut at its end: what is secret; nothing: no secret."""
+
+
+class Rule(NamedTuple):
+    """One kind of secret."""
+
+    name: str
+    """The label of the counter, and the word in the mask."""
+    pattern: bytes
+    spans: Spans
+
+
+EDGE = rb"(?:^|[^A-Za-z0-9_+/\-]|\\+[nrtbf]|\\+u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2}|\[[0-9;]*m)"
+r"""Before a short prefix. `\nsk-...` in JSON has the letter n before the key; base64 has no edge inside."""
+
+
+def _token(name: str, *patterns: bytes) -> Rule:
+    """Return a rule for secrets known by a prefix too long to come about by chance."""
+    return Rule(name, EDGE + b"?(" + b"|".join(patterns) + b")", values.whole)
+
+
+def _edged(name: str, *patterns: bytes) -> Rule:
+    """Return a rule for secrets whose prefix is short."""
+    return Rule(name, EDGE + b"(" + b"|".join(patterns) + b")", values.whole)
+
+
+_W = rb"[A-Za-z0-9_\-]"
+_A = rb"[A-Za-z0-9]"
+_X = rb"[0-9a-fA-F]"
+
+_PROVIDERS = (
+    _token("anthropic_key", rb"sk-ant-" + _W + rb"{20,}"),
+    _token("openrouter_key", rb"sk-or-" + _W + rb"{20,}"),
+    _token("langfuse_key", rb"sk-lf-" + _W + rb"{20,}"),
+    _token("openai_key", rb"sk-(?:proj|svcacct|admin|None|service)-" + _W + rb"{20,}"),
+    _edged("openai_key", rb"sess-" + _A + rb"{40,}"),
+    Rule("sk_key", EDGE + rb"(sk-" + _W + rb"{20,})", values.key),
+    _edged("google_key", rb"AIza" + _W + rb"{35}", rb"AQ\.Ab" + _W + rb"{35,}"),
+    _edged(
+        "google_oauth",
+        rb"ya29\.[A-Za-z0-9_.\-]{20,}",
+        rb"GOCSPX-" + _W + rb"{20,}",
+        rb"1//0" + _W + rb"{30,}",
+    ),
+    _edged("xai_key", rb"xai-" + _A + rb"{40,}"),
+    _edged("groq_key", rb"gsk_" + _A + rb"{40,}"),
+    _edged("perplexity_key", rb"pplx-" + _A + rb"{40,}"),
+    _edged("huggingface_key", rb"hf_" + _A + rb"{34,}", rb"api_org_" + _A + rb"{34,}"),
+    _edged("replicate_key", rb"r8_" + _A + rb"{37,}"),
+    _edged("nvidia_key", rb"nvapi-" + _W + rb"{60,}"),
+    _edged("cerebras_key", rb"csk-" + _A + rb"{40,}"),
+    _edged("fireworks_key", rb"fw_" + _A + rb"{22,24}\b", rb"fpk_" + _A + rb"{20,}"),
+    _edged("together_key", rb"tgp_v1_" + _W + rb"{40,}"),
+    _edged("elevenlabs_key", rb"sk_" + _X + rb"{48}"),
+    _edged("langsmith_key", rb"lsv2_(?:pt|sk)_" + _X + rb"{32}_" + _X + rb"{10}"),
+    _edged(
+        "search_key",
+        rb"tvly-(?:dev-|prod-)?" + _W + rb"{30,}",
+        rb"fc-" + _X + rb"{32}",
+        rb"pcsk_" + _W + rb"{40,}",
+    ),
+)
+
+_SERVICES = (
+    _edged("github_token", rb"gh[pousr]_" + _A + rb"{36,}", rb"github_pat_[A-Za-z0-9_]{36,}"),
+    _edged("gitlab_token", rb"gl(?:pat|dt|oas|rt|cbt|ptt|ft|imt|agent|soat|ffct)-[A-Za-z0-9_.\-]{20,}"),
+    _edged(
+        "slack_token", rb"xox[abcdeoprs](?:\.xox[bp])?-[A-Za-z0-9\-]{10,}", rb"xapp-[0-9]-[A-Za-z0-9\-]{20,}"
+    ),
+    _token(
+        "webhook_url",
+        rb"hooks\.slack\.com(?:\\*/)(?:services|workflows)(?:\\*/)[A-Za-z0-9_/\\]{30,}[A-Za-z0-9_]",
+        rb"discord(?:app)?\.com(?:\\*/)api(?:\\*/)webhooks(?:\\*/)[0-9]{16,20}(?:\\*/)" + _W + rb"{60,}",
+    ),
+    _edged("stripe_key", rb"(?:sk|rk)_(?:live|test|prod)_" + _A + rb"{16,}", rb"whsec_[A-Za-z0-9+/]{32,}=*"),
+    _edged("npm_token", rb"npm_" + _A + rb"{36}"),
+    _edged("pypi_token", rb"pypi-AgEI" + _W + rb"{50,}"),
+    _edged("rubygems_key", rb"rubygems_" + _X + rb"{48}"),
+    _edged("sendgrid_key", rb"SG\." + _W + rb"{16,}\." + _W + rb"{16,}"),
+    _edged("mailgun_key", rb"key-" + _X + rb"{32}\b"),
+    _edged("twilio_key", rb"SK[0-9a-f]{32}\b"),
+    _edged("digitalocean_token", rb"do[opr]_v1_" + _X + rb"{64}"),
+    _edged("docker_token", rb"dckr_(?:pat|oat)_" + _W + rb"{27,}"),
+    _edged("shopify_token", rb"shp(?:at|ca|pa|ss)_" + _X + rb"{32}"),
+    _edged("telegram_token", rb"[0-9]{8,10}:AA" + _W + rb"{33}\b"),
+    _edged("databricks_token", rb"dapi" + _X + rb"{32}\b"),
+    _edged("vault_token", rb"hv[sbr]\." + _W + rb"{24,}"),
+    _edged("grafana_token", rb"glsa_" + _A + rb"{32}_" + _X + rb"{8}", rb"glc_[A-Za-z0-9+/]{32,}=*"),
+    _edged("atlassian_token", rb"ATATT3[A-Za-z0-9_=\-]{60,}", rb"ATBB[A-Za-z0-9]{32}"),
+    _edged("linear_key", rb"lin_(?:api|oauth)_" + _A + rb"{32,}"),
+    _edged("notion_key", rb"ntn_" + _A + rb"{40,}"),
+    _edged("supabase_key", rb"sbp_" + _X + rb"{40}", rb"sb_secret_" + _W + rb"{20,}"),
+    _edged("sentry_token", rb"sntry[su]_[A-Za-z0-9+/=_\-]{60,}"),
+    _edged("doppler_token", rb"dp\.(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9_.\-]{40,}"),
+    _edged("age_key", rb"AGE-SECRET-KEY-1[A-Z0-9]{58}"),
+)
+
+_B64 = rb"(?:[A-Za-z0-9+/]|\\+/|\\+u002[BbFf])"
+
+_CLOUD = (
+    _edged("aws_key_id", rb"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b"),
+    _edged("aws_bedrock_key", rb"ABSK" + _B64 + rb"{100,}=*", rb"bedrock-api-key-" + _B64 + rb"{40,}=*"),
+    _edged("alibaba_key_id", rb"LTAI" + _A + rb"{16,24}\b"),
+    _token("azure_key", rb"[A-Za-z0-9_~.]{3}[0-9]Q~[A-Za-z0-9_~.\-]{31,34}"),
+)
+
+_SHAPES = (
+    Rule("private_key", rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----", pem.spans),
+    _token(
+        "jwt",
+        rb"eyJ" + _W + rb"{8,}\.eyJ" + _W + rb"{8,}\." + _W + rb"{8,}",
+        rb"eyJ" + _W + rb"{15,}\." + _W + rb"*\." + _W + rb"+\." + _W + rb"+\." + _W + rb"+",
+    ),
+    Rule("bearer_token", rb"(?i:bearer)(?:\s+|%20|\+)([A-Za-z0-9._~+/=\-]{16,})", values.mixed),
+    Rule("basic_auth", rb"(?i:basic)(?:\s+|%20|\+)([A-Za-z0-9+/]{8,}={0,2})", values.basic),
+    Rule(
+        "url_password", rb":(?:\\*/){2}[^\s/?#:@\"'\\<>\[\](){}]*:([^\s/?#\"'\\@<>{}\[\]]+)@", values.password
+    ),
+)
+
+_HEADERS = (
+    rb"x-api-key|api-key|x-goog-api-key|xi-api-key|ocp-apim-subscription-key|x-functions-key|x-auth-token"
+    rb"|x-amz-security-token|x-vault-token|private-token|x-gitlab-token|x-auth-key|x-access-token"
+)
+_FIELDS = (
+    rb"passw(?:or)?d|passphrase|secret|api[_-]?key|secret[_-]?key|access[_-]?key|account[_-]?key|shared[_-]?access[_-]?key"
+    rb"|secret[_-]?access[_-]?key|(?:access|refresh|auth|session|security|bearer|id|api)[_-]?token"
+)
+_QUERY = (
+    rb"key|api[_-]?key|token|access[_-]?token|refresh[_-]?token|id[_-]?token|auth|sig|signature|secret|client[_-]?secret|password"
+    rb"|x-amz-signature|x-amz-security-token|x-goog-signature"
+)
+_IS = rb"\\*[\"']?\s*(?::|=>?)\s*"
+_QUOTED = rb"(?:\[\s*)?(\\*[\"'])"
+
+_NAMED = (
+    Rule("authorization", rb"(?i:authorization)" + _IS + _QUOTED, values.authorization),
+    Rule("header_key", rb"(?i:" + _HEADERS + rb")" + _IS + _QUOTED, values.header),
+    Rule("header_key", rb"(?i:" + _HEADERS + rb")\s*:\s*([A-Za-z0-9_+/=.~%\-]{8})", values.bare),
+    Rule("secret_field", rb"(?i:" + _FIELDS + rb")" + _IS + _QUOTED, values.field),
+    Rule("secret_field", rb"(?i:" + _FIELDS + rb")\s*[:=]\s*([A-Za-z0-9_+/=.~%\-]{6})", values.bare),
+    Rule("query_key", rb"(?:[?&;]|\\+u0026)(?i:" + _QUERY + rb")=([A-Za-z0-9_+/=.~%\-]{8})", values.bare),
+)
+
+RULES = (*_SHAPES[:1], *_NAMED, *_PROVIDERS, *_SERVICES, *_CLOUD, *_SHAPES[1:])
+NAMES = tuple(dict.fromkeys(rule.name for rule in RULES))
