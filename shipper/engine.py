@@ -14,6 +14,7 @@ from shipper.follow.inotify import Watcher
 from shipper.positions import Positions
 from shipper.push.retry import RetryPolicy
 from shipper.reading import Reader
+from shipper.redact.redactor import Redactor
 from shipper.sending import Sender, Transport
 from shipper.sources.base import Source
 from shipper.state import Clock, Meter, Options, Saves, Tell, Window
@@ -66,6 +67,7 @@ class Engine:
         watcher: Watcher | None = None,
         retries: RetryPolicy | None = None,
         max_open: int = 512,
+        redactor: Redactor | None = None,
     ) -> None:
         self._clock = clock
         self._options = options
@@ -91,7 +93,16 @@ class Engine:
             meter,
         )
         self._reader = Reader(
-            options, self.files, self.registry, self.sender, self.window, self.saves, clock, tell, meter
+            options,
+            self.files,
+            self.registry,
+            self.sender,
+            self.window,
+            self.saves,
+            clock,
+            tell,
+            meter,
+            redactor,
         )
         self._save_at_s = 0.0
         self._saving = False

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.process_collector import ProcessCollector
 
 from shipper.push.answer import REASONS, Action
+from shipper.redact.rules import NAMES
 
 _PREFIX = "tallyship_shipper_"
 _DEAD_REASONS = ("line_too_long", "too_large", "invalid", "labels", "too_old", "too_far_behind", "too_new")
@@ -23,6 +24,7 @@ _COUNTERS = {
     "push_compressed_bytes": ("Bytes of push bodies as sent.", None),
     "retries": ("Pushes that repeated an earlier one, by why that was not taken.", ("reason", REASONS)),
     "read_bytes": ("Bytes read from followed files.", None),
+    "redactions": ("Secrets masked before their line was parsed or sent.", ("rule", NAMES)),
     "malformed_lines": ("Lines that are no JSON object; they are shipped all the same.", None),
     "backfilled": ("Lines moved to a backfill stream because they were too far behind.", None),
     "restamped": ("Lines given the time of reading because Loki refused their own.", None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import NamedTuple
@@ -11,10 +12,12 @@ from typing import NamedTuple
 from shipper.follow import identity
 from shipper.follow.files import Files
 from shipper.follow.framing import Framed, frame
+from shipper.follow.lines import Lines
 from shipper.follow.phase import Phase
 from shipper.follow.tracked import Tracked, holds, scan_for_newline
 from shipper.ledger import Chunk, Floor, Segment
 from shipper.merge import SLACK_NS
+from shipper.redact.redactor import Hit, Redactor
 from shipper.sending import Sender
 from shipper.sorting import BY_OWN_TIME, File, Policy, Sorted, is_restamped, sort_lines
 from shipper.sources.base import FileInfo
@@ -51,8 +54,10 @@ class Reader:
         clock: Clock,
         tell: Tell,
         meter: Meter,
+        redactor: Redactor | None = None,
     ) -> None:
         self._options = options
+        self._redactor = redactor
         self._files = files
         self._registry = registry
         self._sender = sender
@@ -187,6 +192,7 @@ class Reader:
         if framed.end == tracked.read:
             files.ready.pop(tracked.id, None)
             return False
+        framed, hits = self._masked(framed)
         now_ns = self._clock.time_ns()
         chunk = Chunk(tracked.read, framed.end, tracked.own_state, tracked.clock_state, tracked.context)
         policy = self._options.policy
@@ -213,6 +219,9 @@ class Reader:
         self._saves.dirty = True
         self._meter.add("read_bytes", used)
         self._meter.add("malformed_lines", done.malformed)
+        for index, rule in hits:
+            if index < done.taken:
+                self._meter.add("redactions", 1, rule)
         version = max(tracked.version, self._saves.next if done.hung_on_clock else 0)
         for segment in done.segments:
             self._offer(tracked, segment, version)
@@ -251,6 +260,7 @@ class Reader:
         if framed.end == first.start:
             self._files.lose_floors(tracked)
             return False
+        framed, _ = self._masked(framed)
         chunk = Chunk(first.start, framed.end, first.own_state, first.clock_state, first.context)
         done = self._sort(tracked, framed, chunk, now_ns, policy or BY_OWN_TIME, until_ns, info)
         end = framed.starts[done.taken] if done.taken < len(framed.lines) else framed.end
@@ -334,6 +344,15 @@ class Reader:
                 end = min(end, start)
         return end, self._clock.time_ns(), None
 
+    def _masked(self, framed: Framed) -> tuple[Framed, Sequence[Hit]]:
+        """Return the lines without their secrets: nothing after this sees one."""
+        if self._redactor is None:
+            return framed, ()
+        masked = self._redactor.block(framed.lines.piece, framed.lines)
+        if not masked.hits:
+            return framed, ()
+        return framed._replace(lines=Lines(list(masked.lines))), masked.hits
+
     def _sort(  # noqa: PLR0917 - what a chunk's decisions hang on
         self,
         tracked: Tracked,
@@ -406,6 +425,8 @@ class Reader:
     def _pass_over(self, tracked: Tracked, end: int) -> bool:
         """Bury a line above the limit of memory, by its head and its length."""
         head = os.pread(tracked.fd, _LONG_HEAD_BYTES, tracked.read)
+        if self._redactor is not None:
+            head = self._redactor.head(head)
         record = self._sender.dead_record(tracked, tracked.read, None, "line_too_long", 0, head)
         if not self._sender.bury([{**record, "bytes": end - tracked.read, "truncated": True}]):
             return False

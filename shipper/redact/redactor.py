@@ -21,13 +21,17 @@ _SCAN_BYTES = 1 << 20
 _TOKEN_END = re.compile(rb"[^\s\"'\\,;(){}\[\]<>]{1,8192}\Z")
 
 
+Hit = tuple[int, str]
+"""The index of a line, and the rule that found a secret in it."""
+
+
 class Masked(NamedTuple):
     """Lines without secrets."""
 
     lines: Sequence[bytes]
     """The very object that was given, where nothing was found."""
-    hits: list[tuple[int, str]]
-    """For each secret: the index of its line, and the rule that found it."""
+    hits: list[Hit]
+    """One for each secret."""
 
 
 class Redactor:
@@ -76,7 +80,7 @@ class Redactor:
     def _by_line(self, piece: bytes, lines: Sequence[bytes]) -> Masked:
         starts = list(accumulate((len(line) + 1 for line in lines), initial=0))
         kept = list(lines)
-        hits: list[tuple[int, str]] = []
+        hits: list[Hit] = []
         for index in self._suspects(piece, starts):
             kept[index], rules = self.line(kept[index])
             hits += [(index, rule) for rule in rules]
