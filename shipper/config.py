@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from shipper import wanted
 from shipper.layers import chosen, toml
-from shipper.push.client import Endpoint, push_url
+from shipper.push import proxy
+from shipper.push.endpoint import Endpoint, push_url
+from shipper.push.tls import make_context
 from shipper.settings import SETTINGS, switch
 from shipper.sorting import Policy
 from shipper.sources.base import Source
 from shipper.state import Options
 from shipper.streams import Limits
+
+_FILES = ("basic_password_file", "bearer_token_file", "ca_file", "client_cert_file", "client_key_file")
+_RULE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 class ConfigError(Exception):
@@ -41,6 +47,9 @@ class Config:
     max_open_files: int
     log_format: str
     log_level: str
+    redact: bool
+    redact_rules: tuple[tuple[str, str], ...]
+    """Own rules for masking: name and regular expression."""
     enabled: bool | None
     """llm-proxy's own switch: None where nobody set it."""
 
@@ -67,6 +76,7 @@ def load(
             values[name] = setting.parse(setting.default)
     enabled = _enabled(values["enabled"], problems)
     sources = wanted.sources(source_flags, table, environ, values, default_machine, problems)
+    rules = _redact_rules(table.get("redact_rules", []), problems)
     url = ""
     if values["loki_url"]:
         try:
@@ -77,22 +87,28 @@ def load(
         problems.append("no Loki: give --loki-url, LLM_PROXY_LOKI_URL or loki_url")
     problems += [
         f"{name}: {values[name]} cannot be read"
-        for name in ("basic_password_file", "bearer_token_file")
+        for name in _FILES
         if values[name] and not os.access(values[name], os.R_OK)
     ]
+    endpoint = Endpoint(
+        url,
+        values["tenant"],
+        values["basic_user"],
+        values["basic_password_file"],
+        values["bearer_token_file"],
+        values["auth_token"],
+        values["use_gzip"],
+        values["request_timeout"],
+        values["ca_file"],
+        values["client_cert_file"],
+        values["client_key_file"],
+        _proxy(url, environ, problems),
+    )
+    _check_files(endpoint, problems)
     if problems:
         raise ConfigError(problems)
     return Config(
-        Endpoint(
-            url,
-            values["tenant"],
-            values["basic_user"],
-            values["basic_password_file"],
-            values["bearer_token_file"],
-            values["auth_token"],
-            values["use_gzip"],
-            values["request_timeout"],
-        ),
+        endpoint,
         sources,
         Options(
             Limits(values["batch_size"], values["batch_bytes"]),
@@ -100,6 +116,7 @@ def load(
             values["max_stream_rate"],
             policy=Policy(round(values["reject_old_samples_max_age"] * 1e9), values["old_lines"]),
             structured_metadata=values["structured_metadata"],
+            max_entry_bytes=values["max_entry_bytes"],
         ),
         values["retry_max"],
         pathlib.Path(values["state_dir"] or _default_state_dir(environ)).expanduser(),
@@ -109,6 +126,8 @@ def load(
         values["max_open_files"],
         values["log_format"],
         values["log_level"],
+        values["redact"],
+        rules,
         enabled,
     )
 
@@ -119,6 +138,53 @@ def switched_off(
     """Tell whether llm-proxy's switch is off. Then nothing else of the configuration need be right."""
     text, _ = chosen("enabled", SETTINGS["enabled"], flags, environ, toml(config_file, []))
     return _enabled(text, []) is False
+
+
+def _proxy(url: str, environ: Mapping[str, str], problems: list[str]) -> proxy.Proxy | None:
+    try:
+        return proxy.choose(url, environ) if url else None
+    except ValueError as error:
+        problems.append(str(error))
+        return None
+
+
+def _check_files(endpoint: Endpoint, problems: list[str]) -> None:
+    """Read what the endpoint's files hold, so that a mistake in them is found before anything starts."""
+    if endpoint.client_key_file and not endpoint.client_cert_file:
+        problems.append("client_key_file: needs client_cert_file")
+    if problems:
+        return
+    for read in (endpoint.authorization, lambda: make_context(*endpoint.tls_files)):
+        try:
+            read()
+        except ValueError as error:
+            problems.append(str(error))
+
+
+def _redact_rules(tables: list[Any], problems: list[str]) -> tuple[tuple[str, str], ...]:
+    rules: dict[str, str] = {}
+    for table in tables:
+        name, pattern = (table.get("name"), table.get("pattern")) if isinstance(table, dict) else (None, None)
+        if not isinstance(name, str) or not isinstance(pattern, str):
+            problems.append("[[redact]]: needs name and pattern")
+        elif not _RULE_NAME.fullmatch(name):
+            problems.append(f"[[redact]] {name!r}: name must be small letters, digits and _, 32 at most")
+        elif name in rules:
+            problems.append(f"[[redact]] {name}: is there twice")
+        else:
+            problem = _pattern_problem(pattern)
+            if problem:
+                problems.append(f"[[redact]] {name}: pattern: {problem}")
+            rules[name] = pattern
+    return tuple(rules.items())
+
+
+def _pattern_problem(pattern: str) -> str:
+    try:
+        matches_nothing = re.compile(pattern).match("") is not None
+    except (re.error, OverflowError, RecursionError) as error:
+        return str(error)
+    return "must not match nothing" if matches_nothing else ""
 
 
 def _enabled(text: str, problems: list[str]) -> bool | None:

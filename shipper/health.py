@@ -8,6 +8,16 @@ from shared.healthcheck import State
 
 Status = dict[str, Any]
 LOOP = "loop"
+_FATAL = {
+    "auth",
+    "not_found",
+    "unexpected_status",
+    "gateway",
+    "redirect",
+    "blocked",
+    "dead_letters_full",
+}
+"""What a person must mend."""
 _LAG_DEGRADED_S = 300.0
 _ERROR_DEGRADED_S = 600.0
 _HANGS_S = 30.0
@@ -46,7 +56,7 @@ def _loki(status: Status) -> tuple[str, State, str]:
     reasons = status["refused_streams"]
     if not reasons:
         return "loki", State.OK, "Loki takes what is sent" if status["entries_sent"] else "nothing sent yet"
-    fatal = sorted(set(reasons) & {"auth", "not_found", "unexpected_status", "blocked", "dead_letters_full"})
+    fatal = sorted(set(reasons) & _FATAL)
     if fatal:
         return "loki", State.FAILING, f"{', '.join(fatal)}: {status['last_error']}"
     return "loki", State.DEGRADED, f"{len(reasons)} streams are refused: {status['last_error']}"

@@ -9,6 +9,9 @@ from typing import Any
 
 from shipper.settings import SETTINGS, UNDER_LOKI, Setting
 
+_TABLES = ("loki", "source", "sources", "redact")
+"""What is not a setting of one value."""
+
 
 def toml(path: str | None, problems: list[str]) -> dict[str, Any]:
     """Return the file's settings under one level of names; what is wrong goes to `problems`."""
@@ -22,7 +25,7 @@ def toml(path: str | None, problems: list[str]) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problems.append(f"{path}: {error}")
         return {}
-    flat = {name: value for name, value in table.items() if name not in ("loki", "source", "sources")}
+    flat = {name: value for name, value in table.items() if name not in _TABLES}
     inner = table.get("loki")
     if isinstance(inner, dict):
         # llm-proxy's own file has a table; its design has flat loki_ names. Both work.
@@ -34,6 +37,12 @@ def toml(path: str | None, problems: list[str]) -> dict[str, Any]:
         if not isinstance(flat[name], list):
             problems.append(f"{path}: {name} must be a list")
             flat[name] = []
+    rules = table.get("redact", [])
+    if isinstance(rules, list):
+        flat["redact_rules"] = rules
+    else:
+        flat["redact"] = rules  # the switch; masking with own rules and without any exclude each other
+        flat["redact_rules"] = []
     if not isinstance(table.get("loki", {}), dict):
         problems.append(f"{path}: loki must be a table")
     return flat
@@ -56,7 +65,7 @@ def chosen(
         return flag, f"--{name.replace('_', '-')}"
     own = f"TALLYSHIP_{name.upper()}"
     for variable in (own, f"LLM_PROXY_LOKI_{setting.proxy_name}" if setting.proxy_name else own):
-        if environ.get(variable):
+        if environ.get(variable) or (setting.empty_counts and variable in environ):
             return environ[variable], variable
     for key in (_toml_name(name), name):
         if key in table:

@@ -340,7 +340,7 @@ class Sender:
                 self._halve(queue, batch)
             else:
                 queue.work.append(batch)
-        queue.not_before_s = now_s + wait_s
+        queue.not_before_s = now_s + max(wait_s, verdict.retry_after_s or 0.0)
         if ended:
             self._meter.add("entries_failed", batch.entries)
             self._tell(

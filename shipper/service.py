@@ -20,7 +20,7 @@ from shipper.follow.inotify import Watcher
 from shipper.logs import Log
 from shipper.metrics import Metrics
 from shipper.pages import Published
-from shipper.push.client import Client
+from shipper.push.client import Client, Way
 from shipper.push.retry import RetryPolicy
 from shipper.saver import BackgroundSaver
 from shipper.standing import look
@@ -50,7 +50,7 @@ class Service:
             suppressed=lambda: self.metrics.add("log_lines_suppressed"),
         )
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._client = Client(config.endpoint, self.wake)
+        self._client = Client(Way(config.endpoint, self.tell), self.wake)
         self._saver = BackgroundSaver(config.state_dir, self.wake)
         self._dead = DeadLetters(config.state_dir / "dead-letters.jsonl", config.dead_letter_max_bytes)
         self._watcher = Watcher() if watch else None

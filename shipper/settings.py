@@ -8,6 +8,9 @@ from typing import Any
 
 from shipper.units import parse_bytes, parse_duration_s
 
+MIN_ENTRY_BYTES = 8192
+"""A long line has a microsecond for each 8 KiB of it, and each of its parts needs one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -16,6 +19,8 @@ class Setting:
     parse: Callable[[str], Any]
     default: str
     proxy_name: str = ""
+    empty_counts: bool = False
+    """An environment variable that is set and empty is a value, and not as good as none."""
 
 
 def _count(text: str) -> int:
@@ -60,6 +65,13 @@ def _size(text: str) -> int:
     return number
 
 
+def _entry_size(text: str) -> int:
+    number = parse_bytes(text)
+    if number < MIN_ENTRY_BYTES:
+        raise ValueError(f"must be at least {MIN_ENTRY_BYTES // 1024}KiB")
+    return number
+
+
 def _timeout(text: str) -> float:
     seconds = parse_duration_s(text)
     if seconds <= 0:
@@ -97,13 +109,18 @@ SETTINGS: dict[str, Setting] = {
     "auth_token": Setting(str, "", "AUTH_TOKEN"),
     "max_stream_rate": Setting(_rate, "1.2MB"),
     "state_dir": Setting(str, ""),
-    "listen_address": Setting(_listen, "127.0.0.1:57375"),
+    "listen_address": Setting(_listen, "127.0.0.1:57375", empty_counts=True),
     "shutdown_timeout": Setting(parse_duration_s, "30s"),
     "request_timeout": Setting(_timeout, "30s"),
     "tenant": Setting(str, ""),
     "basic_user": Setting(str, ""),
     "basic_password_file": Setting(str, ""),
     "bearer_token_file": Setting(str, ""),
+    "ca_file": Setting(str, ""),
+    "client_cert_file": Setting(str, ""),
+    "client_key_file": Setting(str, ""),
+    "max_entry_bytes": Setting(_entry_size, "256KiB"),
+    "redact": Setting(switch, "true"),
     "structured_metadata": Setting(switch, "true"),
     "reject_old_samples_max_age": Setting(parse_duration_s, "7d"),
     "old_lines": Setting(_choice("restamp", "dead-letter"), "restamp"),

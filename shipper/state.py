@@ -52,6 +52,8 @@ class Options:
     policy: Policy = field(default_factory=lambda: Policy(7 * 24 * 3600 * 10**9))
     structured_metadata: bool = True
     max_line_bytes: int = 64 << 20
+    max_entry_bytes: int = 256 << 10
+    """A longer line is split into entries of at most so many bytes of text."""
     save_every_s: float = 0.25
 
 

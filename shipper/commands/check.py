@@ -5,14 +5,17 @@ from __future__ import annotations
 import http.client
 import os
 import sys
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
 from shipper.commands.flags import load, options
 from shipper.config import Config
 from shipper.follow.tree import pattern, walk
-from shipper.push.client import PUSH_PATH, get
+from shipper.push.connection import fetch
 
 
 @click.command()
@@ -47,16 +50,25 @@ def _check_state(config: Config) -> int:
 
 
 def _check_loki(config: Config) -> int:
-    base = config.endpoint.url.removesuffix(PUSH_PATH)
-    url = f"{base}/loki/api/v1/status/buildinfo"
+    endpoint = config.endpoint
+    base = endpoint.base_url
+    way = f" through the proxy {endpoint.proxy.host}:{endpoint.proxy.port}" if endpoint.proxy else ""
     try:
-        code, _ = get(url, config.endpoint.authorization(), timeout_s=10.0)
+        answer = fetch(
+            replace(endpoint, timeout_s=10.0), f"{urlsplit(base).path}/loki/api/v1/status/buildinfo"
+        )
     except (OSError, ValueError, http.client.HTTPException) as error:
-        click.echo(f"Loki {base}: {type(error).__name__}: {error}")
+        click.echo(f"Loki {base}{way}: {type(error).__name__}: {error}")
         return 1
     # A gateway that only lets pushes through answers 404 here, and is no problem; wrong credentials are one.
-    if code in (401, 403):
-        click.echo(f"Loki {base}: {code}: the credentials are refused")
+    if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        click.echo(f"Loki {base}{way}: {answer.status}: the credentials are refused")
         return 1
-    click.echo(f"Loki {base}: answers ({code})")
+    if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
+        where = answer.headers.get("Location", "").partition("?")[0]
+        click.echo(
+            f"Loki {base}{way}: {answer.status}: redirects to {where}, which must be configured instead"
+        )
+        return 1
+    click.echo(f"Loki {base}{way}: answers ({answer.status})")
     return 0

@@ -38,6 +38,10 @@ _FLAGS: tuple[tuple[str, str], ...] = (
     ("basic_password_file", "File with the password."),
     ("bearer_token_file", "File with a bearer token."),
     ("use_gzip", "Compress pushes.  [default: true]"),
+    ("ca_file", "Authorities to trust in place of the system's, PEM."),
+    ("client_cert_file", "Our certificate for a Loki that wants one, PEM."),
+    ("client_key_file", "Its key, unencrypted.  [default: in the certificate's file]"),
+    ("max_entry_bytes", "A longer line is split into numbered parts.  [default: 256KiB]"),
     ("structured_metadata", "Send ids as structured metadata; false for a Loki without it.  [default: true]"),
     ("reject_old_samples_max_age", "Older lines get the time of reading.  [default: 7d]"),
     ("old_lines", "restamp or dead-letter.  [default: restamp]"),
@@ -52,6 +56,9 @@ def options(function: F) -> F:
     """Add the flags of the configuration, which `load` reads."""
     for name, text in reversed(_FLAGS):
         function = click.option(f"--{name.replace('_', '-')}", name, default=None, help=text)(function)
+    function = click.option(
+        "--redact/--no-redact", default=None, help="Mask secrets before a line leaves.  [default: redact]"
+    )(function)
     function = click.option("--config", "config_file", default=None, help="A TOML file.")(function)
     return click.option(
         "--source",
@@ -67,6 +74,8 @@ def load(flags: dict[str, Any], *, need_loki: bool = True) -> Config:
     """Return the configuration; ends the process with every problem it has."""
     sources = flags.pop("sources")
     config_file = flags.pop("config_file")
+    if flags["redact"] is not None:
+        flags["redact"] = str(flags["redact"]).lower()
     try:
         return configuration.load(flags, sources, config_file, os.environ, _machine(), need_loki=need_loki)
     except ConfigError as error:

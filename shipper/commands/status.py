@@ -8,7 +8,8 @@ import sys
 
 import click
 
-from shipper.push.client import get
+from shipper.push.connection import fetch
+from shipper.push.endpoint import Endpoint
 
 
 @click.command()
@@ -18,8 +19,8 @@ from shipper.push.client import get
 def status(address: str) -> None:
     """Ask the running shipper how it is."""
     try:
-        _, body = get(f"http://{address}/status", {}, timeout_s=5.0)
-        found = json.loads(body)
+        answer = fetch(Endpoint(f"http://{address}", timeout_s=5.0), "/status")
+        found = json.loads(answer.body)
     except (http.client.HTTPException, ValueError, OSError) as error:
         click.echo(f"no shipper answers at {address}: {type(error).__name__}", err=True)
         sys.exit(1)

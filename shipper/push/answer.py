@@ -7,10 +7,11 @@ versions.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from http import HTTPStatus
 
+from shipper.push.html import is_html, without_tags
 from shipper.times import Times
 from shipper.units import parse_bytes
 
@@ -53,15 +54,20 @@ class Verdict:
     """Lines older than this are the ones refused; to the second."""
     limit_bytes: int | None = None
     """No push above this can pass."""
+    retry_after_s: float | None = None
+    """Not before so many seconds."""
 
 
 REASONS = (
     "unreachable",
     "timeout",
+    "not_ready",
     "rate_limited",
     "stream_limit",
     "too_large",
     "blocked",
+    "gateway",
+    "redirect",
     "auth",
     "not_found",
     "server_error",
@@ -96,32 +102,58 @@ _ROWS: tuple[tuple[int, str, Action, str], ...] = (
     (405, "", Action.KEEP, "not_found"),
     (408, "", Action.REPEAT, "timeout"),
 )
+_BLAMES_LINES = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+_KEPT = {260: "blocked", **dict.fromkeys((301, 302, 303, 307, 308), "redirect")}
+"""260 is Loki's own code for an administrator's block: a 2xx, and nothing was stored."""
+_USER = re.compile(r"//[^/@]*@")
 _IGNORED = re.compile(r"total ignored: (\d+) out of (\d+)")
 _OLDEST = re.compile(r"oldest acceptable timestamp is: (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _LIMIT = re.compile(r"\(limit: ([0-9.]+ ?[a-z]*?) ?(?:bytes)?/sec\)", re.IGNORECASE)
 
 
-def judge(status: int, text: str) -> Verdict:
-    """Return what an answer with this status and body means."""
+def judge(status: int, text: str, *, retry_after_s: float | None = None, location: str = "") -> Verdict:
+    """Return what an answer with this status and body means, and these two of its headers."""
+    return replace(_judged(status, text, location), retry_after_s=retry_after_s)
+
+
+def _judged(status: int, text: str, location: str) -> Verdict:
     if status == HTTPStatus.NO_CONTENT:
         return Verdict(Action.DELIVERED, "", status)
-    detail = " ".join(text.split())[:_DETAIL_CHARS]
+    page = is_html(text)
+    if page:
+        text = without_tags(text)
+    detail = _short(text)
+    if page and status in _BLAMES_LINES:
+        # Loki's answers are plain. What stands before it refuses whatever comes (nginx answers 400 to plain
+        # HTTP, and where it wants a certificate): no line is to blame, none may be buried.
+        return Verdict(Action.KEEP, "gateway", status, detail)
     lower = text.lower()
     for row_status, needle, action, reason in _ROWS:
         if row_status == status and needle in lower:
             return _with_numbers(Verdict(action, reason, status, detail), text)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Verdict(Action.REPEAT, "server_error", status, detail)
-    if status == 260:  # noqa: PLR2004 - Loki's own code for an administrator's block: a 2xx, and nothing was stored
-        return Verdict(Action.KEEP, "blocked", status, detail)
     # Another 2xx is no promise of Loki, a redirect is not followed, other 4xx are no known answers: all are
     # kept.
-    return Verdict(Action.KEEP, "unexpected_status", status, detail)
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        where = _short(_USER.sub("//", location.partition("?")[0])) or "nowhere"
+        detail = f"to {where}: not followed, that address must be configured"
+    return Verdict(Action.KEEP, _KEPT.get(status, "unexpected_status"), status, detail)
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:_DETAIL_CHARS]
 
 
 def no_answer(*, timed_out: bool, detail: str) -> Verdict:
     """Return what it means that the connection failed or nothing came in time."""
     return Verdict(Action.REPEAT, "timeout" if timed_out else "unreachable", 0, detail[:_DETAIL_CHARS])
+
+
+def not_ready(text: str) -> Verdict:
+    """Return what it means that Loki has only just started; see `readiness`."""
+    detail = f"/ready: {text}"[:_DETAIL_CHARS]
+    return Verdict(Action.REPEAT, "not_ready", HTTPStatus.SERVICE_UNAVAILABLE, detail)
 
 
 def _with_numbers(verdict: Verdict, text: str) -> Verdict:

@@ -20,7 +20,7 @@ TOO_FAR = (
         (204, "", Action.DELIVERED, ""),
         (200, "", Action.KEEP, "unexpected_status"),
         (260, "ingestion blocked for user fake until", Action.KEEP, "blocked"),
-        (301, "", Action.KEEP, "unexpected_status"),
+        (301, "", Action.KEEP, "redirect"),
         (400, "Max entry size '262144' bytes exceeded", Action.BISECT, "line_too_long"),
         (400, "max entry size exceeded", Action.BISECT, "line_too_long"),
         (400, TOO_FAR.format(1), Action.TOO_FAR_BEHIND, "too_far_behind"),

@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from shipper.config import Config, ConfigError, load, switched_off
-from shipper.push.client import push_url
+from shipper.push.endpoint import push_url
 from shipper.units import parse_bytes, parse_duration_s
 
 
@@ -110,7 +110,7 @@ def test_secrets_are_not_shown(tmp_path: pathlib.Path) -> None:
     config = made({"bearer_token_file": str(token)}, env={"LLM_PROXY_LOKI_AUTH_TOKEN": "hidden"})
 
     assert "hidden" not in repr(config)
-    assert config.endpoint.headers()["Authorization"] == "Bearer s3cret"
+    assert config.endpoint.authorization()["Authorization"] == "Bearer s3cret"
 
 
 @pytest.mark.parametrize(

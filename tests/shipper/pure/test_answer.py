@@ -19,7 +19,7 @@ TABLE = [
     (260, "ingestion blocked for user fake until '2026-11-22T00:00:00Z'", Action.KEEP, "blocked"),
     (200, "", Action.KEEP, "unexpected_status"),
     (202, "accepted", Action.KEEP, "unexpected_status"),
-    (301, "", Action.KEEP, "unexpected_status"),
+    (301, "", Action.KEEP, "redirect"),
     (418, "", Action.KEEP, "unexpected_status"),
     (400, "entry for stream '{}' has timestamp too old: 2026-01-01", Action.TOO_OLD, "too_old"),
     (400, "entry for stream '{}' has timestamp too new: 2027-01-01", Action.TOO_NEW, "too_new"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shipper.config import Config, ConfigError, load, state_dir
-from shipper.push.client import push_url
+from shipper.push.endpoint import push_url
 from shipper.settings import SETTINGS
 
 URL = "http://loki:3100"
@@ -284,3 +284,74 @@ def test_every_default_is_valid(name: str) -> None:
 def test_an_empty_listen_address_is_none() -> None:
     """Then there is no HTTP at all."""
     assert loaded({"listen_address": ""}).listen is None
+
+
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_variable_for_the_listen_address_switches_the_http_off(text: str) -> None:
+    """For this one setting emptiness says something; for all others it is as good as none."""
+    assert loaded(environ={"TALLYSHIP_LISTEN_ADDRESS": text}).listen is None
+    assert loaded(environ={"TALLYSHIP_BATCH_SIZE": ""}).options.limits.entries == 1000
+    assert loaded({"listen_address": "h:1"}, {"TALLYSHIP_LISTEN_ADDRESS": ""}).listen == ("h", 1)
+
+
+def test_a_lines_limit_is_256_kib_and_never_below_8() -> None:
+    """Stamps of parts have room for no more than one part for each 8 KiB."""
+    assert loaded().options.max_entry_bytes == 262_144
+    assert loaded({"max_entry_bytes": "8KiB"}).options.max_entry_bytes == 8192
+    (problem,) = problems(flags={"max_entry_bytes": "8191"})
+    assert problem.startswith("--max-entry-bytes: must be at least 8KiB")
+
+
+def test_secrets_are_masked_unless_somebody_says_no() -> None:
+    """By flag, environment or file."""
+    assert loaded().redact is True
+    assert loaded({"redact": "false"}).redact is False
+    assert loaded(environ={"TALLYSHIP_REDACT": "off"}).redact is False
+    assert loaded(toml="redact = false").redact is False
+
+
+def test_own_rules_for_masking_are_a_list_of_tables() -> None:
+    """Each has a name, which is a metric's label, and a pattern."""
+    toml = """
+[[redact]]
+name = "ticket"
+pattern = 'TCK-[0-9]{8}'
+[[redact]]
+name = "badge"
+pattern = 'B\\d+'
+"""
+    config = loaded(toml=toml)
+
+    assert config.redact is True
+    assert config.redact_rules == (("ticket", "TCK-[0-9]{8}"), ("badge", "B\\d+"))
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ("[[redact]]\nname = 'a'\n", "needs name and pattern"),
+        ("redact = [1]\n", "needs name and pattern"),
+        ("[[redact]]\nname = 'A b'\npattern = 'x'\n", "name must be"),
+        ("[[redact]]\nname = 'a'\npattern = '('\n", "a: pattern: "),
+        ("[[redact]]\nname = 'a'\npattern = ''\n", "must not match nothing"),
+        ("[[redact]]\nname = 'a'\npattern = 'x*'\n", "must not match nothing"),
+        ("[[redact]]\nname = 'a'\npattern = 'x'\n[[redact]]\nname = 'a'\npattern = 'y'\n", "twice"),
+    ],
+)
+def test_a_rule_that_cannot_be_used_is_a_problem(toml: str, words: str) -> None:
+    """It says which one."""
+    (problem,) = problems(toml=toml)
+
+    assert problem.startswith("[[redact]]")
+    assert words in problem
+
+
+def test_a_clients_certificate_and_its_key_belong_together(tmp_path: pathlib.Path) -> None:
+    """And what cannot be read, or is no certificate, is found before the start."""
+    file = tmp_path / "x.pem"
+    file.write_text("no certificate")
+    found = problems(flags={"client_key_file": str(file), "ca_file": "/nonexistent"})
+
+    assert "client_key_file: needs client_cert_file" in found
+    assert "ca_file: /nonexistent cannot be read" in found
+    assert problems(flags={"ca_file": str(file)}) == [f"ca_file: {file}: no certificate in it"]

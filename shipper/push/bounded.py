@@ -1,0 +1,68 @@
+"""A socket on which everything, byte by byte, must be over by one moment.
+
+A time-out of a socket is for each wait: a peer that sends a byte now and then would hold a push for ever.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import time
+from collections.abc import Callable
+
+_PIECE_BYTES = 64 * 1024
+
+
+class Bounded:
+    """What http.client needs of a socket, within a deadline that is set for each exchange."""
+
+    def __init__(
+        self, sock: socket.socket, deadline_s: float, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.sock = sock
+        self.deadline_s = deadline_s
+        self._monotonic = monotonic
+
+    def arm(self) -> None:
+        """Let the next wait end at the deadline; raises `TimeoutError` when that has passed."""
+        self.sock.settimeout(left_s(self.deadline_s, self._monotonic))
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of it."""
+        view = memoryview(data)
+        while view:
+            self.arm()
+            view = view[self.sock.send(view[:_PIECE_BYTES]) :]
+
+    def recv_into(self, buffer: memoryview) -> int:
+        """Receive what is there."""
+        self.arm()
+        return self.sock.recv_into(buffer)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """Return a reader; the socket stays open when that is closed."""
+        _ = mode
+        return io.BufferedReader(_Reader(self))
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.sock.close()
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, bounded: Bounded) -> None:
+        self._bounded = bounded
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        return self._bounded.recv_into(buffer)
+
+
+def left_s(deadline_s: float, monotonic: Callable[[], float] = time.monotonic) -> float:
+    """Return the seconds that are left; raises `TimeoutError` when there are none."""
+    left = deadline_s - monotonic()
+    if left <= 0:
+        raise TimeoutError("not over in time")
+    return left

@@ -1,0 +1,175 @@
+"""One keep-alive connection to a Loki: direct or through a proxy, plain or TLS, every exchange within a time.
+
+http.client directly, not requests or urllib3: 0.06 ms of CPU for a push against 0.33 and 0.12.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from email.message import Message
+from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from shipper.push.bounded import Bounded, left_s
+from shipper.push.endpoint import Endpoint
+from shipper.push.tls import make_context
+
+ANSWER_LIMIT_BYTES = 64 * 1024
+UPLOAD_BPS = 16 * 1024
+"""A body has a second more for each so many of its bytes: a slow link may carry a large one."""
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class Answer(NamedTuple):
+    """What came back: never more of the body than was asked for."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+
+class Connection:
+    """For one thread. `context` is asked for the TLS context at each new connection."""
+
+    def __init__(self, endpoint: Endpoint, context: Callable[[], ssl.SSLContext]) -> None:
+        parts = urlsplit(endpoint.url)
+        self._endpoint = endpoint
+        self._context = context
+        self._tls = parts.scheme == "https"
+        self._host = parts.hostname or ""
+        self._port = parts.port or _PORTS[parts.scheme]
+        self._path = parts.path
+        through = endpoint.proxy if not self._tls else None
+        # A proxy is given the whole address of what is not encrypted; TLS goes through it in a tunnel.
+        self._prefix = f"{parts.scheme}://{parts.netloc}" if through else ""
+        self._extra = through.headers() if through else {}
+        self._http = _Http(parts.netloc)
+        self._kept = False
+
+    def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send a push to the endpoint's own path; raises whatever the network does."""
+        return self.ask("POST", self._path, headers, body)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        limit_bytes: int = ANSWER_LIMIT_BYTES,
+    ) -> Answer:
+        """Send any request; all of it is over within the endpoint's time-out and the body's allowance."""
+        deadline_s = time.monotonic() + self._endpoint.timeout_s + len(body or b"") / UPLOAD_BPS
+        try:
+            return self._exchange(method, path, headers, body, limit_bytes, deadline_s)
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+            if not self._kept:
+                raise
+            # A server may close a connection that was idle at the moment we use it. The repeat is invisible.
+            self.close()
+            return self._exchange(method, path, headers, body, limit_bytes, deadline_s)
+
+    def close(self) -> None:
+        """Let the connection go; the next request makes a new one."""
+        self._kept = False
+        self._http.close()
+
+    def _exchange(  # noqa: PLR0917 - one request
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        limit_bytes: int,
+        deadline_s: float,
+    ) -> Answer:
+        if self._http.sock is None:
+            self._http.sock = self._connect(deadline_s)
+        self._http.sock.deadline_s = deadline_s
+        self._http.request(method, self._prefix + path, body, {**headers, **self._extra})
+        response = self._http.getresponse()
+        text = response.read(limit_bytes)
+        self._kept = True
+        if not response.isclosed():
+            # Of an answer that is longer the rest is left, with its connection.
+            self.close()
+        return Answer(response.status, response.headers, text)
+
+    def _connect(self, deadline_s: float) -> Bounded:
+        proxy = self._endpoint.proxy
+        sock = _dial((proxy.host, proxy.port) if proxy else (self._host, self._port), deadline_s)
+        try:
+            if self._tls:
+                if proxy is not None:
+                    _open_tunnel(Bounded(sock, deadline_s), self._host, self._port, proxy.headers())
+                sock.settimeout(left_s(deadline_s))
+                sock = self._context().wrap_socket(sock, server_hostname=self._host)
+        except BaseException:
+            sock.close()
+            raise
+        return Bounded(sock, deadline_s)
+
+
+class _Http(http.client.HTTPConnection):
+    """Given its socket, so that it never opens one."""
+
+    sock: Bounded | None
+
+    def connect(self) -> None:
+        raise ConnectionResetError("not connected")
+
+
+def _dial(address: tuple[str, int], deadline_s: float) -> socket.socket:
+    """Connect to the first of the name's addresses that answers; the name's look-up has no time-out."""
+    failed: OSError | None = None
+    found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    for number, (family, kind, protocol, _, place) in enumerate(found):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            # One dead address must not use up the time of the others.
+            sock.settimeout(left_s(deadline_s) / (len(found) - number))
+            sock.connect(place)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            sock.close()
+            failed = error
+        else:
+            return sock
+    raise failed or OSError("the name has no address")
+
+
+def _open_tunnel(bounded: Bounded, host: str, port: int, headers: Mapping[str, str]) -> None:
+    name = f"[{host}]" if ":" in host else host
+    lines = [f"CONNECT {name}:{port} HTTP/1.1", f"Host: {name}:{port}"]
+    lines += [f"{key}: {value}" for key, value in headers.items()]
+    bounded.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    answer = http.client.HTTPResponse(bounded, method="CONNECT")  # type: ignore[arg-type]
+    try:
+        answer.begin()
+        if answer.status != HTTPStatus.OK:
+            raise ConnectionError(f"the proxy answers {answer.status} {answer.reason}"[:200])
+    finally:
+        answer.close()
+
+
+def fetch(
+    endpoint: Endpoint, path: str, *, headers: Mapping[str, str] | None = None, limit_bytes: int = 1 << 20
+) -> Answer:
+    """Ask an endpoint's server for a page, as the endpoint says, over a connection of its own.
+
+    Raises `OSError`, `ValueError` or `http.client.HTTPException`. Redirects are not followed.
+    """
+    context = make_context(*endpoint.tls_files) if endpoint.url.startswith("https") else None
+    connection = Connection(endpoint, lambda: context or make_context())
+    try:
+        asked = {**endpoint.authorization(), **(headers or {})}
+        return connection.ask("GET", path, asked, limit_bytes=limit_bytes)
+    finally:
+        connection.close()
