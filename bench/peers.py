@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from measured import Cost, Run, cpu_s, rss_bytes
 
 GIVEN_UP_AFTER_S = 300.0
-_CALM_S = 3.0
-"""A tailer does not end by itself: it is done when it has used next to no CPU for so long."""
+_CALM_S = 8.0
+"""A tailer does not end by itself: it is done when it has used next to no CPU for so long. Some look for files
+only after seconds."""
 _CALM_SHARE = 0.05
 _LOOK_EVERY_S = 0.25
 
@@ -67,7 +68,7 @@ def _promtail(program: str, file: Path, url: str, folder: Path) -> Sequence[str]
     config = {
         "server": {"disable": True},
         "positions": {"filename": f"{folder}/positions.yaml"},
-        "clients": [{"url": url}],
+        "clients": [{"url": f"{url}/loki/api/v1/push"}],
         "scrape_configs": [
             {
                 "job_name": "bench",
