@@ -15,8 +15,8 @@ from measured import Cost, Run, cpu_s, rss_bytes
 
 GIVEN_UP_AFTER_S = 300.0
 _CALM_S = 8.0
-"""A tailer does not end by itself: it is done when it has used next to no CPU for so long. Some look for files
-only after seconds."""
+"""A tailer does not end by itself: it is done when it has used next to no CPU for so long. Some look for
+files only after seconds."""
 _CALM_SHARE = 0.05
 _LOOK_EVERY_S = 0.25
 
