@@ -19,7 +19,7 @@ from shipper.follow.tree import Found, Pattern, Refused, is_away, open_regular, 
 from shipper.ledger import Chunk
 from shipper.positions import FileRecord
 from shipper.sources.base import Source
-from shipper.stamp import SLOTS, StampState
+from shipper.stamp import SLOTS, unpacked
 from shipper.streams import Stream
 
 RESCAN_S = 10.0
@@ -790,7 +790,7 @@ def _fill(tracked: Tracked, record: FileRecord, streams: list[Stream]) -> None:
     tracked.dev, tracked.ino = record.dev, record.ino
     tracked.head_bytes, tracked.head = record.head_bytes, record.head
     tracked.read = tracked.scanned = record.read
-    tracked.own_state, tracked.clock_state = _states(record.state)
+    tracked.own_state, tracked.clock_state = unpacked(record.state)
     tracked.context = record.context
     tracked.origin = record.origin or record.path
     tracked.size = record.size
@@ -806,13 +806,9 @@ def _fill(tracked: Tracked, record: FileRecord, streams: list[Stream]) -> None:
     account.lost_bytes = record.counts.get("lost_bytes", 0)
     account.lines_read = account.lines_acked + account.lines_dead
     for behind in record.behind:
-        own, clock = _states(behind.state)
+        own, clock = unpacked(behind.state)
         chunk = Chunk(behind.chunk, record.read, own, clock, behind.context)
         account.lower_floor(streams[behind.stream], chunk, behind.lowest, exact=behind.exact)
-
-
-def _states(numbers: list[int]) -> tuple[StampState, StampState]:
-    return StampState(*numbers[:4]), StampState(*numbers[4:8])
 
 
 def _gunzip_head(fd: int, limit_bytes: int) -> bytes:

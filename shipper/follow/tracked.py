@@ -9,7 +9,7 @@ from shipper.follow.phase import Happening, Phase, after
 from shipper.ledger import Account
 from shipper.positions import Behind, Era, FileRecord, Moved, encode_file
 from shipper.sources.base import FileInfo, Source
-from shipper.stamp import FRESH, StampState
+from shipper.stamp import FRESH, StampState, packed
 
 LINE_SCAN_BYTES = 1 << 20
 
@@ -117,7 +117,7 @@ class Tracked:
             Behind(
                 stream.index,
                 floor.chunk.start,
-                [*floor.chunk.own_state, *floor.chunk.clock_state],
+                packed(floor.chunk.own_state, floor.chunk.clock_state),
                 floor.chunk.context,
                 floor.lowest,
                 floor.exact,
@@ -142,7 +142,7 @@ class Tracked:
             head=self.head,
             read=self.read,
             tail=identity.digest(self.tail),
-            state=[*self.own_state, *self.clock_state],
+            state=packed(self.own_state, self.clock_state),
             context=self.context,
             size=self.size,
             origin="" if self.origin == self.path else self.origin,

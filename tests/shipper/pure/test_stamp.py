@@ -2,10 +2,23 @@ from __future__ import annotations
 
 from itertools import groupby
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.stamp import ANSWER_RESIDUE, FRESH, SLOTS, STEP_NS, stamp_all
+from shipper.stamp import (
+    ANSWER_RESIDUE,
+    FRESH,
+    MAX_SHIFT_NS,
+    RUNS,
+    SLOTS,
+    STEP_BYTES,
+    STEP_NS,
+    packed,
+    stamp_all,
+    steps_for,
+    unpacked,
+)
 
 BASE_NS = 1_795_000_000 * 10**9
 slots = st.integers(0, SLOTS - 1)
@@ -107,3 +120,86 @@ def test_more_equal_lines_than_fit_into_a_millisecond_push_the_next_time_on() ->
     stamps, _ = stamp_all([BASE_NS] * 1500 + [BASE_NS + 10**6], 0, FRESH)
 
     assert stamps == sorted(set(stamps))
+
+
+lengths = st.sampled_from([10, 10, 10, STEP_BYTES, 5 * STEP_BYTES, 300_000])
+sized = st.lists(st.tuples(near | wild, lengths), max_size=60)
+
+
+@given(sized, slots, st.data())
+def test_a_long_line_reserves_a_stamp_for_each_part_and_no_other_line_of_its_time_gets_one_of_them(
+    lines: list[tuple[int, int]], slot: int, data: st.DataObject
+) -> None:
+    """Whatever its neighbours; and it is the same from any saved state."""
+    times, sizes = [own for own, _ in lines], [size for _, size in lines]
+    at = data.draw(st.integers(0, len(times)))
+
+    stamps, end = stamp_all(times, slot, FRESH, sizes)
+    first, saved = stamp_all(times[:at], slot, FRESH, sizes[:at])
+    second, again = stamp_all(times[at:], slot, saved, sizes[at:])
+
+    assert (first + second, again) == (stamps, end)
+    taken = [
+        (own // STEP_NS, stamp + step * STEP_NS)
+        for own, size, stamp in zip(times, sizes, stamps, strict=True)
+        for step in range(steps_for(size))
+    ]
+    assert len(set(taken)) == len(taken)
+
+
+@given(st.lists(near | wild, max_size=60), slots)
+def test_a_state_is_the_same_after_it_was_saved(times: list[int], slot: int) -> None:
+    """As integers, an odd number of them."""
+    own = stamp_all(times, slot, FRESH)[1]
+    clock = stamp_all(times[:3], slot, FRESH)[1]
+
+    assert unpacked(packed(own, clock)) == (own, clock)
+
+
+def test_a_state_of_an_earlier_version_is_read_and_nothing_it_gave_is_given_again() -> None:
+    """Last stamp, run, longest run, lines that ran backwards; twice."""
+    own, clock = unpacked([BASE_NS + 7 + 3 * STEP_NS, 3, 5, 2, 0, 0, 0, 0])
+
+    stamps, _ = stamp_all([BASE_NS, BASE_NS - 10**9, BASE_NS + 10**9], 7, own)
+
+    assert clock == FRESH
+    assert stamps == [BASE_NS + 7 + 8 * STEP_NS, BASE_NS - 10**9 + 7 + 9 * STEP_NS, BASE_NS + 10**9 + 7]
+
+
+@pytest.mark.parametrize("back_ns", [10**6, 5 * 10**6])
+def test_lines_that_keep_running_backwards_a_little_are_not_shifted_more_and_more(back_ns: int) -> None:
+    """Two writers, or a line that ends before the one before it: for ever, and each at its own time."""
+    times = [BASE_NS + n * 10**6 - (back_ns + 1000 if n % 2 else 0) for n in range(20_000)]
+
+    stamps, _ = stamp_all(times, 0, FRESH)
+
+    assert max(stamp - own for own, stamp in zip(times, stamps, strict=True)) <= 2 * STEP_NS
+
+
+def test_a_file_that_runs_backwards_from_end_to_begin_shifts_nothing() -> None:
+    """What lies before all that was seen is free."""
+    times = [BASE_NS - n * 10**6 for n in range(5000)]
+
+    assert stamp_all(times, 0, FRESH)[0] == times
+
+
+def test_lines_of_a_time_long_past_are_shifted_by_a_microsecond_each_and_never_by_more_than_a_minute() -> (
+    None
+):
+    """What was there before is forgotten, so each goes behind all that can have been there."""
+    again = [BASE_NS + n * 10**6 for n in range(100)]
+
+    stamps, state = stamp_all(again * 50, 0, FRESH)
+    _, long = stamp_all(again[::-1], 0, state._replace(shift=MAX_SHIFT_NS + STEP_NS))
+
+    assert max(stamp - own for own, stamp in zip(again * 50, stamps, strict=True)) <= 5000 * STEP_NS
+    assert len(set(zip(again * 50, stamps, strict=True))) == 5000
+    assert long.shift <= 200 * STEP_NS
+
+
+@given(st.lists(near | wild, max_size=100))
+def test_the_state_stays_small(times: list[int]) -> None:
+    """It is saved with each file."""
+    _, state = stamp_all(times, 3, FRESH)
+
+    assert len(state.runs) <= RUNS
