@@ -18,8 +18,8 @@ def family(labels: Mapping[str, str]) -> Family:
     return tuple(sorted((k, v) for k, v in labels.items() if k not in OUTCOMES and k not in _OF_LOKI))
 
 
-def selector(wanted: Family, others: Iterable[Family], *, restamped: bool = False) -> str:
-    """Return the LogQL selector of a family's streams.
+def selector(wanted: Family, others: Iterable[Family], *, restamped: bool) -> str:
+    """Return the LogQL selector of a family's streams, those with the time of reading or the others.
 
     Labels that only other families have must be absent: a selector alone would match those as well.
     """
@@ -27,6 +27,5 @@ def selector(wanted: Family, others: Iterable[Family], *, restamped: bool = Fals
     absent = sorted({name for other in others for name, _ in other} - names)
     matchers = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in wanted]
     matchers += [f'{name}=""' for name in absent]
-    if restamped:
-        matchers.append('restamped="true"')
+    matchers.append('restamped="true"' if restamped else 'restamped=""')
     return "{" + ",".join(matchers) + "}"

@@ -1,0 +1,191 @@
+"""What is on disk and should be in Loki: the files of the positions, read again by the shipper's own code."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from shipper.follow import identity
+from shipper.follow.framing import Framed, frame
+from shipper.follow.lines import Lines, joined
+from shipper.follow.tracked import holds, scan_for_newline
+from shipper.follow.tree import pattern, walk
+from shipper.ledger import Account, Chunk, Segment
+from shipper.positions import FileRecord, Positions
+from shipper.proof.selectors import Family, family
+from shipper.redact.redactor import Redactor
+from shipper.sorting import BY_OWN_TIME, File, sort_lines
+from shipper.sources.base import FileInfo, Source
+from shipper.stamp import FRESH
+from shipper.streams import Registry, Stream
+
+BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A file of the positions, found again on disk."""
+
+    record: FileRecord
+    path: str
+    source: Source
+    info: FileInfo
+    mtime_ns: int
+
+
+class Found(NamedTuple):
+    """The files there are."""
+
+    known: list[Known]
+    gone: list[FileRecord]
+    """In the positions, but their content stands nowhere any more: nothing to compare with."""
+    unread_bytes: int
+    """Bytes that the shipper has not read yet."""
+    unknown_files: int
+    """Files that the sources cover and the positions do not know."""
+
+
+class Reading:
+    """Reads files as the shipper read them. Streams come from its own registry, so that caps agree."""
+
+    def __init__(self, found: Positions, redactor: Redactor | None, max_line_bytes: int, now_ns: int) -> None:
+        self._registry = Registry()
+        self._registry.restore(found.labels, found.streams)
+        self.streams = list(self._registry.streams)
+        """The streams that the positions know."""
+        self._redactor = redactor
+        self._max_line_bytes = max_line_bytes
+        self._now_ns = now_ns
+
+    def segments(self, file: Known) -> Iterator[list[Segment]]:
+        """Yield the lines that were read, a chunk at a time, each with the stream and stamp of its own time.
+
+        A line without a usable time stands in a stream with the label `restamped`; its stamp says nothing.
+        """
+        fd = open_known(file.record, file.path)
+        if fd is None:
+            return
+        try:
+            yield from self._segments(file, fd)
+        finally:
+            os.close(fd)
+
+    def _segments(self, file: Known, fd: int) -> Iterator[list[Segment]]:
+        account = Account()
+        chunk = Chunk(0, 0, FRESH, FRESH, "")
+        end = file.record.read
+        while chunk.start < end:
+            piece = self._piece(fd, chunk.start, end)
+            framed = frame(piece, chunk.start, finished=chunk.start + len(piece) >= end)
+            if framed.end == chunk.start:
+                # Longer than memory allows: its head is in the dead-letter file.
+                start = scan_for_newline(fd, chunk.start, end) or end
+                chunk = chunk_at(start, chunk)
+                continue
+            framed = self._masked(framed)
+            sorting = File(file.source, file.info, file.record.slot, account, ())
+            done = sort_lines(framed, sorting, chunk, self._now_ns, BY_OWN_TIME, self._stream)
+            yield done.segments
+            chunk = Chunk(framed.end, framed.end, done.own_state, done.clock_state, done.context)
+
+    def _piece(self, fd: int, start: int, end: int) -> bytes:
+        """Return bytes with a whole line, or none where the line is too long."""
+        piece = os.pread(fd, min(BLOCK_BYTES, end - start), start)
+        if b"\n" in piece or start + len(piece) >= end or not piece:
+            return piece
+        line_end = scan_for_newline(fd, start + len(piece), end) or end
+        return os.pread(fd, line_end - start, start) if line_end - start <= self._max_line_bytes else b""
+
+    def _masked(self, framed: Framed) -> Framed:
+        if self._redactor is None:
+            return framed
+        masked = self._redactor.block(joined(framed.lines), framed.lines)
+        if masked.lines is framed.lines:
+            return framed
+        return Framed(framed.starts, Lines(list(masked.lines)), framed.end)
+
+    def _stream(self, labels: dict[str, str]) -> Stream:
+        return self._registry.stream(labels, 0)
+
+
+def find(positions: Positions, sources: Iterable[Source]) -> Found:
+    """Return the files of the positions that these sources are about, and what else they cover."""
+    by_name = {source.name: source for source in sources}
+    known, gone, seen, unread = [], [], set(), 0
+    for record in positions.files:
+        source = by_name.get(record.source)
+        if source is None:
+            continue
+        path = _path_of(record)
+        if path is None:
+            if record.read:
+                gone.append(record)
+            continue
+        status = os.lstat(path)
+        seen.add((status.st_dev, status.st_ino))
+        unread += max(0, status.st_size - record.read)
+        info = source.describe(record.origin or record.path)
+        known.append(Known(record, path, source, info, status.st_mtime_ns))
+    others = {}
+    for source in by_name.values():
+        for text in source.patterns:
+            for path, status in walk(pattern(text)).files.items():
+                if (status.st_dev, status.st_ino) not in seen and not path.endswith(".gz"):
+                    others[path] = status.st_size
+    return Found(known, gone, unread + sum(others.values()), len(others))
+
+
+def open_known(record: FileRecord, path: str) -> int | None:
+    """Return a descriptor of the file if it still holds what was read of it."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError:
+        return None
+    try:
+        if stat.S_ISREG(os.fstat(fd).st_mode) and holds(fd, _fingerprint(record)):
+            return fd
+    except OSError:
+        pass
+    os.close(fd)
+    return None
+
+
+def under_way(record: FileRecord, streams: list[Stream]) -> dict[Family, int]:
+    """Return from which offset on lines of each family of streams are not settled yet."""
+    lowest: dict[Family, int] = {}
+    for behind in record.behind:
+        name = family(streams[behind.stream].labels)
+        lowest[name] = min(behind.lowest, lowest.get(name, behind.lowest))
+    return lowest
+
+
+def chunk_at(start: int, before: Chunk) -> Chunk:
+    """Return the place after a line that was passed over."""
+    return Chunk(start, start, before.own_state, before.clock_state, before.context)
+
+
+def _path_of(record: FileRecord) -> str | None:
+    """Return where the file stands now: at its path, or renamed within its directory."""
+    if _is_at(record, record.path):
+        return record.path
+    try:
+        with os.scandir(os.path.dirname(record.path)) as entries:  # noqa: PTH120 - paths are plain text here
+            paths = [entry.path for entry in entries if entry.inode() == record.ino]
+    except OSError:
+        return None
+    return next((path for path in paths if _is_at(record, path)), None)
+
+
+def _is_at(record: FileRecord, path: str) -> bool:
+    fd = open_known(record, path)
+    if fd is None:
+        return False
+    os.close(fd)
+    return True
+
+
+def _fingerprint(record: FileRecord) -> identity.Fingerprint:
+    return identity.Fingerprint(record.head_bytes, record.head, record.read, record.tail)

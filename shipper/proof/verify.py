@@ -1,0 +1,227 @@
+"""The comparison: what the positions call settled, against what Loki shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from shipper.ledger import Segment
+from shipper.proof.book import Book, Line, Outcome, digest
+from shipper.proof.loki_query import Loki
+from shipper.proof.on_disk import Found, Known, Reading, under_way
+from shipper.proof.pages import PAGE, SURE
+from shipper.proof.selectors import Family, family, selector
+from shipper.proof.visible import may_be_unseen
+
+HOUR_NS = 3600 * 10**9
+UNTIMED_BACK_NS = 30 * 24 * HOUR_NS
+"""A line without a time is looked for this far before the window: when it was read is not known."""
+_SLACK_NS = HOUR_NS
+_BATCH = 20_000
+
+Say = Callable[[str], None]
+Letters = set[tuple[int, int]]
+"""Files' ids and offsets of the lines in the dead-letter file."""
+
+
+class Window(NamedTuple):
+    """Lines whose own time lies between these are compared."""
+
+    since_ns: int
+    until_ns: int
+    now_ns: int
+    saved_ns: int
+    """When the positions were saved last: nothing that they call settled was taken later."""
+
+
+class Gap(NamedTuple):
+    """A line that should be in Loki and is not."""
+
+    file: Known
+    offset: int
+    labels: Mapping[str, str]
+    stamp: int
+    text: str
+    meta: dict[str, str] | None
+
+
+@dataclass(slots=True)
+class Report:
+    """What came out."""
+
+    files: int = 0
+    streams: int = 0
+    lines: int = 0
+    under_way: int = 0
+    outcomes: dict[Outcome, int] = field(default_factory=dict)
+
+    @property
+    def gaps(self) -> int:
+        """How many lines are missing."""
+        return self.outcomes.get(Outcome.MISSING, 0)
+
+
+class Comparison:
+    """One run. `compare`, then `gaps` as long as the book is open."""
+
+    def __init__(  # noqa: PLR0917 - the comparison's wiring comes in as arguments
+        self, loki: Loki, reading: Reading, found: Found, window: Window, letters: Letters, say: Say
+    ) -> None:
+        self._loki = loki
+        self._reading = reading
+        self._files = found.known
+        self._window = window
+        self._letters = letters
+        self._say = say
+        self._book = Book()
+        self._families: dict[Family, int] = {}
+        self.report = Report()
+
+    def compare(self) -> Report:
+        """Compare; raises `Unanswered` or `Incomplete` where Loki's answers do not suffice."""
+        for number, file in enumerate(self._files):
+            self._say(f"reading {number + 1} of {len(self._files)} files")
+            if file.mtime_ns >= self._window.since_ns - _SLACK_NS:
+                self.report.files += 1
+                self._expect(number, file)
+        self._book.ready()
+        self.report.lines = self._book.count()
+        for stream in self._reading.streams:
+            self._index(family(stream.labels))
+        names = list(self._families)
+        stretches = self._book.families()
+        self.report.streams = len(stretches)
+        for number, (index, first, last) in enumerate(stretches):
+            self._say(f"asking Loki for {number + 1} of {len(stretches)} kinds of streams")
+            self._ask(names[index], index, first, last)
+        self._book.match_parts()
+        self._look_elsewhere(names, {index for index, _, _ in stretches})
+        self._judge()
+        self.report.outcomes = self._book.outcomes()
+        return self.report
+
+    def gaps(self) -> Iterator[Gap]:
+        """Yield what is missing, file by file."""
+        by_file: dict[int, set[int]] = {}
+        for line in self._book.missing():
+            by_file.setdefault(line.file, set()).add(line.start)
+        for number, starts in sorted(by_file.items()):
+            file = self._files[number]
+            for segments in self._reading.segments(file):
+                found = [gap for segment in segments for gap in _picked(file, segment, starts)]
+                yield from sorted(found, key=lambda gap: gap.offset)
+
+    def close(self) -> None:
+        """Let the book go."""
+        self._book.close()
+
+    def _index(self, name: Family) -> int:
+        return self._families.setdefault(name, len(self._families))
+
+    # ---- what should be there
+
+    def _expect(self, number: int, file: Known) -> None:
+        from_ = under_way(file.record, self._reading.streams)
+        since, until = self._window.since_ns, self._window.until_ns
+        latest = file.mtime_ns
+        lines: list[Line] = []
+        slot = file.record.slot
+        for segments in self._reading.segments(file):
+            timed = 0
+            for segment in segments:
+                name = family(segment.stream.labels)
+                index = self._index(name)
+                open_from = from_.get(name, file.record.read)
+                restamped = "restamped" in segment.stream.labels
+                if not restamped:
+                    timed = max(timed, segment.stamps[-1])
+                for start, stamp, text, meta in zip(
+                    segment.starts, segment.stamps, segment.texts, segment.metas, strict=True
+                ):
+                    if not since <= (latest if restamped else stamp) <= until:
+                        continue
+                    if start >= open_from:
+                        self.report.under_way += 1
+                        continue
+                    line_id = meta.get("line_id", "") if meta else ""
+                    lines.append(
+                        Line(index, 0 if restamped else stamp, digest(text), number, start, slot, line_id)
+                    )
+            # A line without a time was written about when its neighbours were.
+            latest = timed or latest
+            if len(lines) >= _BATCH:
+                self._book.expect(lines)
+                lines.clear()
+        self._book.expect(lines)
+
+    # ---- what is there
+
+    def _ask(self, name: Family, index: int, first_ns: int, last_ns: int) -> None:
+        others = self._families
+        query = selector(name, others, restamped=False)
+        if last_ns:
+            self._read(index, query, first_ns, last_ns, PAGE)
+            self._book.match_spare(index)
+            # With several ingesters an answer can have a hole: each missing stretch is asked for by itself.
+            for start_ns, end_ns in self._book.runs(index):
+                self._read(index, query, start_ns, end_ns, SURE)
+            self._book.match_spare(index)
+        query = selector(name, others, restamped=True)
+        for page in (PAGE, SURE):
+            missing = next(self._book.missing(index), None)
+            if missing is None:
+                return
+            back_ns = (
+                missing.stamp - 24 * HOUR_NS if missing.stamp else self._window.since_ns - UNTIMED_BACK_NS
+            )
+            self._read(index, query, back_ns, self._window.now_ns + HOUR_NS, page)
+            self._book.match_spare(index)
+
+    def _read(self, index: int, query: str, first_ns: int, last_ns: int, page: int) -> None:
+        for entries in self._loki.pages(query, first_ns, last_ns + 1, page=page):
+            self._book.saw(index, entries)
+
+    def _look_elsewhere(self, names: list[Family], expected: set[int]) -> None:
+        """Look for what is missing under labels that the positions know and that now no line has."""
+        missing = [line.stamp for line in self._book.missing() if line.stamp]
+        for index, name in enumerate(names) if missing else ():
+            if index not in expected:
+                query = selector(name, names, restamped=False)
+                self._read(index, query, min(missing), max(missing), PAGE)
+                self._book.match_elsewhere(index)
+
+    def _judge(self) -> None:
+        """Tell gaps from dead letters, and from what Loki may hold and not show."""
+        ids = {file.record.id: number for number, file in enumerate(self._files)}
+        for file_id, offset in self._letters:
+            if file_id in ids:
+                self._book.bury(ids[file_id], offset)
+        now_ns = self._window.now_ns
+        seen: dict[tuple[int, int], dict[Outcome, int]] = {}
+        unseen = []
+        for line in self._book.missing():
+            place = line.family, line.file
+            if place not in seen:
+                seen[place] = self._book.last_seen(*place, now_ns - 3 * HOUR_NS)
+            taken_by = self._taken_by_ns(self._files[line.file])
+            if line.stamp and may_be_unseen(line.stamp, line.start, now_ns, taken_by, seen[place]):
+                unseen.append(line.id)
+        self._book.unseen(unseen)
+
+    def _taken_by_ns(self, file: Known) -> int:
+        since_s = file.record.resting_since_s
+        return min(self._window.saved_ns, since_s * 10**9) if since_s else self._window.saved_ns
+
+
+def _picked(file: Known, segment: Segment, starts: set[int]) -> Iterator[Gap]:
+    for index, start in enumerate(segment.starts):
+        if start in starts:
+            yield Gap(
+                file,
+                start,
+                segment.stream.labels,
+                segment.stamps[index],
+                segment.texts[index],
+                segment.metas[index],
+            )

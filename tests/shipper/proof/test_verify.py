@@ -1,0 +1,288 @@
+"""The comparison of what is on disk with what Loki holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+from queried import Queried
+from receiver import Answer
+from shipper_world import START_S, World
+
+from shipper import positions
+from shipper.proof.book import Outcome
+from shipper.proof.loki_query import Loki
+from shipper.proof.on_disk import Reading, find
+from shipper.proof.verify import Comparison, Gap, Report, Window
+from shipper.sources.base import Source
+from shipper.sources.jsonl import Jsonl
+
+HOUR_NS = 3600 * 10**9
+Make = Callable[..., World]
+
+
+class Verified:
+    """One run of the comparison."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        hours: float = 24,
+        letters: set[tuple[int, int]] | None = None,
+        sources: list[Source] | None = None,
+        queried: Queried | None = None,
+    ) -> None:
+        for path in world.logs.rglob("*"):
+            os.utime(path, (START_S + world.clock.elapsed_s,) * 2)
+        now_ns = world.clock.time_ns()
+        found = positions.load(world.state, look_only=True).positions
+        on_disk = find(found, sources or [Jsonl(f"{world.logs}/**/*.jsonl", "test", "u@h")])
+        self.queried = queried or Queried(world.model)
+        comparison = Comparison(
+            Loki(self.queried, lambda _s: None, lambda: 0.5),
+            Reading(found, None, 64 << 20, now_ns),
+            on_disk,
+            Window(now_ns - round(hours * HOUR_NS), now_ns, now_ns, now_ns),
+            letters or set(),
+            lambda _text: None,
+        )
+        self.report: Report = comparison.compare()
+        self.gaps: list[Gap] = list(comparison.gaps())
+        comparison.close()
+        self.texts = [gap.text for gap in self.gaps]
+
+    def count(self, outcome: Outcome) -> int:
+        """Return how many lines came out so."""
+        return self.report.outcomes.get(outcome, 0)
+
+
+def shipped(make: Make, *lines: str, name: str = "a.jsonl", **options: object) -> World:
+    """Return a world in which these lines were shipped."""
+    world = make(**options)
+    world.start()
+    world.write(name, *lines)
+    world.settle()
+    return world
+
+
+def forget(world: World, text: str) -> None:
+    """Delete a line from Loki."""
+    for kept in world.model.entries.values():
+        for key in [key for key in kept if text in key[1]]:
+            del kept[key]
+
+
+def test_what_was_shipped_whole_has_no_gap(world: Make) -> None:
+    """Lines of two files, equal ones among them."""
+    made = world()
+    made.start()
+    lines = [made.line(f"line {n // 3}") for n in range(60)]
+    made.write("a.jsonl", *lines)
+    made.write("b.jsonl", *lines)
+    made.settle()
+
+    done = Verified(made)
+
+    assert not done.gaps
+    assert done.report.outcomes == {Outcome.THERE: 120}
+
+
+@pytest.mark.parametrize("at", [0, 7, 29])
+def test_each_planted_gap_is_found_with_file_and_offset(world: Make, at: int) -> None:
+    """A line deleted from Loki: at the start, in the middle, at the end."""
+    made = world()
+    made.start()
+    lines = [made.line(f"line <{n}>") for n in range(30)]
+    path = made.write("a.jsonl", *lines)
+    made.settle()
+    forget(made, f"<{at}>")
+
+    done = Verified(made)
+
+    assert [(str(path), sum(len(line) + 1 for line in lines[:at]), lines[at])] == [
+        (gap.file.path, gap.offset, gap.text) for gap in done.gaps
+    ]
+
+
+def test_one_of_several_equal_lines_is_missed(world: Make) -> None:
+    """Five lines that are equal to the letter: four are not five."""
+    made = world()
+    line = made.line("equal")
+    shipped(lambda **_: made, *[line] * 5)
+    (kept,) = made.model.entries.values()
+    del kept[sorted(kept)[2]]
+
+    done = Verified(made)
+
+    assert done.texts == [line]
+
+
+def test_lines_that_are_not_settled_are_under_way_and_no_gap(world: Make) -> None:
+    """Loki answers 500: nothing is expected of it yet."""
+    made = world()
+    made.start()
+    made.write("a.jsonl", made.line("one"))
+    made.settle()
+    made.script = lambda _labels: Answer(500, "away")
+    made.write("a.jsonl", made.line("two"))
+    made.pump(30)
+
+    done = Verified(made)
+
+    assert not done.gaps
+    assert done.report.under_way == 1
+
+
+def test_backfilled_lines_are_recognised(world: Make) -> None:
+    """Lines of another file, four hours behind: they stand under `backfill`."""
+    made = world()
+    made.start()
+    made.write("new.jsonl", made.line("now"))
+    made.settle()
+    made.write("old.jsonl", made.line("old <1>", ago_s=4 * 3600), made.line("old <2>", ago_s=4 * 3600))
+    made.settle()
+    assert any("backfill" in dict(labels) for labels in made.model.entries)
+
+    assert not Verified(made).gaps
+    forget(made, "<1>")
+    made.clock.elapsed_s += 3 * 3600
+    done = Verified(made)
+
+    assert done.count(Outcome.BACKFILLED) == 1
+    assert done.report.gaps + done.count(Outcome.UNSEEN) == 1
+
+
+def test_restamped_lines_are_recognised(world: Make) -> None:
+    """Too old for Loki, in the future, without a time, no JSON: all in the window, none missing."""
+    made = world()
+    made.start()
+    made.write(
+        "a.jsonl",
+        made.line("eight days", ago_s=8 * 86400),
+        made.line("now"),
+        made.line("ahead", ago_s=-3600),
+        '{"text": "no time"}',
+        "no json",
+    )
+    made.settle()
+    made.clock.elapsed_s += 7200
+
+    done = Verified(made, hours=24 * 10)
+
+    assert not done.gaps
+    assert done.count(Outcome.RESTAMPED) == 4
+
+
+def test_a_missing_line_without_a_time_is_found(world: Make) -> None:
+    """Two equal lines without a time, one of which is gone."""
+    made = world()
+    shipped(lambda **_: made, made.line("now"), '{"text": "no time"}', '{"text": "no time"}')
+    kept = next(kept for labels, kept in made.model.entries.items() if "restamped" in dict(labels))
+    del kept[min(kept)]
+
+    assert Verified(made).texts == ['{"text": "no time"}']
+
+
+def test_dead_letters_are_no_gaps(world: Make) -> None:
+    """A line that Loki refuses for good stands in the dead-letter file."""
+    made = world()
+    made.start()
+    made.script = lambda _labels: Answer(400, "invalid")
+    made.write("a.jsonl", made.line("poison"))
+    made.settle()
+    letters = {(letter["file_id"], letter["offset"]) for letter in made.buried()}
+
+    done = Verified(made, letters=letters)
+
+    assert not done.gaps
+    assert done.count(Outcome.DEAD) == 1
+
+
+def test_lines_under_labels_of_an_earlier_configuration_are_found(world: Make) -> None:
+    """The environment was renamed after the lines were shipped."""
+    made = world()
+    shipped(lambda **_: made, made.line("one"), made.line("two"))
+    renamed = Jsonl(f"{made.logs}/**/*.jsonl", "renamed", "u@h")
+
+    done = Verified(made, sources=[renamed])
+
+    assert not done.gaps
+    assert done.count(Outcome.ELSEWHERE) == 2
+
+
+def test_a_line_with_another_text_at_its_nanosecond_is_told_as_altered(world: Make) -> None:
+    """Masked by other rules than now."""
+    made = world()
+    shipped(lambda **_: made, made.line("secret one"), made.line("two"))
+    (kept,) = made.model.entries.values()
+    key = next(key for key in kept if "secret" in key[1])
+    kept[key[0], key[1].replace("secret", "[REDACTED]")] = kept.pop(key)
+
+    done = Verified(made)
+
+    assert not done.gaps
+    assert done.count(Outcome.ALTERED) == 1
+
+
+def test_what_loki_does_not_show_yet_is_no_gap(world: Make) -> None:
+    """Pushed just now, four hours old, not flushed."""
+    made = world()
+    shipped(
+        lambda **_: made, *[made.line(f"line {n}", ago_s=4 * 3600 - n) for n in range(5)], made.line("now")
+    )
+    hiding = Queried(made.model)
+    hiding.hidden = lambda stamp: stamp < made.clock.time_ns() - 3 * HOUR_NS
+
+    done = Verified(made, queried=hiding)
+
+    assert not done.gaps
+    assert done.count(Outcome.UNSEEN) == 5
+
+
+def test_an_old_gap_is_a_gap_once_later_lines_of_the_stream_are_shown(world: Make) -> None:
+    """One of five lines of four hours ago is missing, the others are shown: they were flushed together."""
+    made = world()
+    shipped(lambda **_: made, *[made.line(f"line <{n}>", ago_s=4 * 3600 - n) for n in range(5)])
+    forget(made, "<2>")
+
+    assert len(Verified(made).gaps) == 1
+
+
+def test_what_is_older_than_the_window_is_not_compared(world: Make) -> None:
+    """Deleted, but of the day before yesterday."""
+    made = world()
+    shipped(lambda **_: made, made.line("old", ago_s=40 * 3600), made.line("now"))
+    forget(made, "old")
+
+    done = Verified(made)
+
+    assert not done.gaps
+    assert done.report.lines == 1
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_large_lines_are_found_whichever_way_loki_refuses_large_answers(world: Make, *, silent: bool) -> None:
+    """Forty lines of 200 KB: a 500, or a 200 that ends early and says nothing of it."""
+    made = world()
+    shipped(lambda **_: made, *[made.line(f"<{n}>" + "x" * 200_000) for n in range(40)])
+    forget(made, "<17>")
+
+    done = Verified(made, queried=Queried(made.model, silent=silent))
+
+    assert [text[:80] for text in done.texts] == [text[:80] for text in done.texts if "<17>" in text]
+    assert len(done.gaps) == 1
+
+
+def test_a_file_renamed_within_its_directory_is_still_compared(world: Make) -> None:
+    """The pattern covers it no more; the positions know it until it is finished."""
+    made = world()
+    shipped(lambda **_: made, made.line("one <1>"), made.line("two"))
+    made.crash()
+    (made.logs / "a.jsonl").rename(made.logs / "a.jsonl.1")
+    forget(made, "<1>")
+
+    done = Verified(made)
+
+    assert [f"{made.logs}/a.jsonl.1"] == [gap.file.path for gap in done.gaps]
