@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -43,7 +43,15 @@ class Registry:
     Which values got in before the cap is part of the positions: a repeat must find the same stream.
     """
 
-    def __init__(self, *, max_streams: int = MAX_STREAMS, max_values: int = MAX_VALUES_PER_LABEL) -> None:
+    def __init__(
+        self,
+        caps: Mapping[str, int] | None = None,
+        *,
+        max_streams: int = MAX_STREAMS,
+        max_values: int = MAX_VALUES_PER_LABEL,
+    ) -> None:
+        """`caps`: for some labels, how many values they may have."""
+        self._caps = caps or {}
         self._max_streams = max_streams
         self._max_values = max_values
         self.values: dict[str, set[str]] = {}
@@ -84,7 +92,7 @@ class Registry:
         known = self.values.setdefault(name, set())
         if value in known:
             return value
-        if len(known) >= self._max_values:
+        if len(known) >= self._caps.get(name, self._max_values):
             self.overflows += 1
             return OTHER
         known.add(value)

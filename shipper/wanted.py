@@ -12,6 +12,8 @@ from shipper.sources.coo_llm import CooLlm
 from shipper.sources.jsonl import Jsonl
 from shipper.sources.llm_proxy import LlmProxy
 from shipper.sources.loki_mode import LokiMode
+from shipper.sources.rules import KEYS as RULE_KEYS
+from shipper.sources.rules import rules_of
 
 KINDS: dict[str, Callable[..., Source]] = {
     "loki-mode": LokiMode,
@@ -30,7 +32,7 @@ def sources(  # noqa: C901, PLR0917 - called once; each kind of mistake is told 
     problems: list[str],
 ) -> tuple[Source, ...]:
     """Return the sources; what is wrong goes to `problems`."""
-    wanted: list[tuple[str, str, str | None]] = []
+    wanted: list[tuple[str, str, Mapping[str, Any]]] = []
     listed = (
         list(source_flags) or environ.get("TALLYSHIP_SOURCES", "").split() or list(table.get("sources", []))
     )
@@ -39,19 +41,18 @@ def sources(  # noqa: C901, PLR0917 - called once; each kind of mistake is told 
         if not equals or not path:
             problems.append(f"source {text!r}: must be KIND=PATH")
         else:
-            wanted.append((kind, path, None))
+            wanted.append((kind, path, {}))
     if not listed:
         for entry in table.get("source", []):
             if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
                 problems.append("[[source]]: needs kind and path")
             else:
-                app = entry.get("app")
-                wanted.append((str(entry.get("kind")), entry["path"], None if app is None else str(app)))
+                wanted.append((str(entry.get("kind")), entry["path"], entry))
     if not wanted and not problems:
-        wanted = [(kind, path, None) for kind, path in _found(environ)]
+        wanted = [(kind, path, {}) for kind, path in _found(environ)]
     machine = values["machine"] or default_machine
     made: dict[str, Source] = {}
-    for kind, path, app in wanted:
+    for kind, path, entry in wanted:
         if kind not in KINDS:
             problems.append(f"source {kind}={path}: unknown kind, must be one of {', '.join(KINDS)}")
             continue
@@ -62,7 +63,7 @@ def sources(  # noqa: C901, PLR0917 - called once; each kind of mistake is told 
             # No home directory of that name; or bytes that positions cannot hold.
             problems.append(f"source {kind}={path!r}: not a path that can be followed")
             continue
-        named = {"app": app} if app else {}
+        named = _options(kind, path, entry, problems)
         source = KINDS[kind](absolute, values["environment"], machine, **named)
         made[source.name] = source
     if not made and not problems:
@@ -71,6 +72,21 @@ def sources(  # noqa: C901, PLR0917 - called once; each kind of mistake is told 
             "and ./logs/llm.log exists"
         )
     return tuple(made.values())
+
+
+def _options(kind: str, path: str, entry: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Return what a `[[source]]` table says beside kind and path."""
+    known = {"kind", "path", "app", *(RULE_KEYS if kind == "jsonl" else ())}
+    found = [f"unknown {name}" for name in entry if name not in known]
+    options: dict[str, Any] = {}
+    app = entry.get("app")
+    if app is not None:
+        options["app"] = str(app)
+    if kind == "jsonl":
+        options["rules"], wrong = rules_of(entry)
+        found += wrong
+    problems += [f"source {kind}={path}: {problem}" for problem in found]
+    return options
 
 
 def _found(environ: Mapping[str, str]) -> list[tuple[str, str]]:

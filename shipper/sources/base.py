@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -62,6 +62,10 @@ class Source(Protocol):
     def patterns(self) -> tuple[str, ...]:
         """Absolute globs of its files."""
 
+    @property
+    def caps(self) -> Mapping[str, int]:
+        """How many values some of its labels may have, where its rules say so."""
+
     def describe(self, path: str) -> FileInfo:
         """Return what the path of a matching file says."""
 
@@ -70,6 +74,15 @@ class Source(Protocol):
 
     def labels(self, info: FileInfo, key: Key) -> dict[str, str]:
         """Return the labels of lines with this key, before caps."""
+
+
+def caps_of(sources: Iterable[Source]) -> dict[str, int]:
+    """Return the caps of labels; sources that share a label share its values, and the lower cap holds."""
+    caps: dict[str, int] = {}
+    for source in sources:
+        for name, cap in source.caps.items():
+            caps[name] = min(cap, caps.get(name, cap))
+    return caps
 
 
 def clean(value: object, limit_chars: int = META_CHARS) -> str | None:

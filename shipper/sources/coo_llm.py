@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -41,6 +41,7 @@ class CooLlm:
     """`--source coo-llm=FILE`. Rotation cuts the file in place: the program cannot reopen it."""
 
     kind = "coo-llm"
+    caps: Mapping[str, int] = {}
 
     def __init__(self, path: str, environment: str, machine: str, *, app: str = "coo-llm") -> None:
         self.name = f"{self.kind}={path}"

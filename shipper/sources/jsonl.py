@@ -1,92 +1,149 @@
-"""Any JSON lines: time from the first usable of the usual fields, the file's path as metadata."""
+"""Any JSON lines: time, labels and metadata by rules; without rules the usual fields, and three labels."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from shipper.sources.base import FileInfo, Key, Meta, Parsed, clean, lenient, salvage
-from shipper.times import Times
+from shared.models import OTHER, label_value
+from shipper.sources.base import FileInfo, Key, Meta, Parsed, clean, salvage
+from shipper.sources.decoding import decoded
+from shipper.sources.fields import Fields
+from shipper.sources.rules import LEVEL_WORDS, NO_RULES, LabelRule, Rules
+from shipper.sources.stamp_format import time_format
 
-_TIME = re.compile(rb'"(?:timestamp|ts|time|@timestamp)"\s*:\s*"([0-9T:.Z+ -]{19,40})"')
-_META_FIELDS = ("session_id", "request_id", "iteration", "model")
-
-
-class _Line(msgspec.Struct, gc=False):
-    timestamp: Any = None
-    ts: Any = None
-    time: Any = None
-    at_timestamp: Any = msgspec.field(name="@timestamp", default=None)
-    session_id: Any = None
-    request_id: Any = None
-    iteration: Any = None
-    model: Any = None
-
-
-_ONE = msgspec.json.Decoder(_Line)
+_MEMO_LIMIT = 1000
+_MEMO_CHARS = 256
+_INT_LIMIT = 2**63
 
 
 class Jsonl:
-    """`--source jsonl=GLOB`. Rules for more labels are a later issue's; the key is their room."""
+    """`--source jsonl=GLOB`."""
 
     kind = "jsonl"
 
-    def __init__(self, path: str, environment: str, machine: str, *, app: str = "jsonl") -> None:
+    def __init__(
+        self, path: str, environment: str, machine: str, *, app: str = "jsonl", rules: Rules = NO_RULES
+    ) -> None:
         self.name = f"{self.kind}={path}"
         self.patterns = (path,)
-        self._labels = (("app", app), ("environment", environment), ("machine", machine))
-        self._times = Times()
+        self.rules = rules
+        self.caps: Mapping[str, int] = rules.caps
+        self._labels = (("app", app), ("environment", environment), ("machine", machine), *rules.static)
+        level = [rules.level] if rules.level else []
+        labels = [rule.path for rule in rules.labels]
+        metadata = [path for _, path in rules.metadata]
+        self._fields = fields = Fields([*rules.timestamps, *level, *labels, *metadata])
+        self._time_of = time_format(rules.timestamp_format)
+        self._timestamps = [fields.getter(path) for path in rules.timestamps]
+        self._values = [Values(rule) for rule in rules.labels]
+        self._getters = [fields.getter(path) for path in labels]
+        if rules.level:
+            self._values.append(Values(LEVEL, dict(rules.level_map)))
+            self._getters.append(fields.getter(rules.level))
+        self._names = [rule.name for rule in rules.labels] + ["level"] * len(level)
+        self._metadata = [(name, fields.getter(path)) for name, path in rules.metadata]
+        keys = b"|".join({re.escape(path[-1]).encode() for path in rules.timestamps})
+        self._broken_time = re.compile(
+            rb'"(?:' + keys + rb')"\s*:\s*"?(\d{10,19}(?:\.\d{1,9})?(?![0-9.:-])|[0-9T:.,Z+ -]{19,40}(?="))'
+        )
 
     def describe(self, path: str) -> FileInfo:
         """Return the fixed labels and the path as metadata."""
         return FileInfo(self._labels, self.name, {"filename": clean(path, 1024) or ""})
 
     def parse(self, lines: Sequence[bytes], info: FileInfo, context: str) -> Parsed:
-        """Return the time of `timestamp`, `ts`, `time` or `@timestamp`, RFC 3339 or epoch."""
-        owns: list[int | None] = []
-        metas: list[Meta | None] = []
-        malformed = 0
-        for line in lines:
-            try:
-                found = _ONE.decode(line)
-            except (msgspec.MsgspecError, RecursionError):
-                loose = lenient(line)
-                malformed += loose is None
-                found = _from(loose) if loose is not None else _Line(timestamp=salvage(line, _TIME))
-            own = self._times.value_ns(found.timestamp)
-            if own is None:
-                others = map(self._times.value_ns, (found.ts, found.time, found.at_timestamp))
-                own = next((ns for ns in others if ns is not None), None)
-            owns.append(own)
-            metas.append(_metadata(found, info.meta))
-        key: Key = ()
-        return Parsed(owns, [key] * len(lines), metas, context, malformed)
+        """Return the first usable time, the values of labels, and the metadata that the rules name."""
+        records, malformed = decoded(self._fields.decoder, lines, self._fields.record, self._salvaged)
+        return Parsed(
+            self._owns(records), self._keys(records), self._metas(records, info), context, malformed
+        )
 
     def labels(self, info: FileInfo, key: Key) -> dict[str, str]:
-        """Return `app`, `environment`, `machine`."""
-        _ = key
-        return dict(info.labels)
+        """Return the fixed labels, and those that the line has."""
+        own = {name: value for name, value in zip(self._names, key, strict=True) if value}
+        return {**dict(info.labels), **own}
+
+    def _owns(self, records: list[msgspec.Struct]) -> list[int | None]:
+        first, *others = self._timestamps
+        time_of = self._time_of
+        owns = list(map(time_of, map(first, records)))
+        if others and None in owns:
+            for index, own in enumerate(owns):
+                if own is None:
+                    found = (time_of(other(records[index])) for other in others)
+                    owns[index] = next((ns for ns in found if ns is not None), None)
+        return owns
+
+    def _keys(self, records: list[msgspec.Struct]) -> list[Key]:
+        if not self._values:
+            return [()] * len(records)
+        columns = [
+            map(values.text, map(get, records))
+            for values, get in zip(self._values, self._getters, strict=True)
+        ]
+        return list(zip(*columns, strict=True))
+
+    def _metas(self, records: list[msgspec.Struct], info: FileInfo) -> list[Meta | None]:
+        metas: list[Meta | None] = [info.meta] * len(records)
+        for name, get in self._metadata:
+            column = list(map(get, records))
+            if column.count(None) == len(column):
+                continue
+            for index, value in enumerate(column):
+                text = clean(value)
+                if text:
+                    metas[index] = {**(metas[index] or {}), name: text}
+        return metas
+
+    def _salvaged(self, line: bytes) -> msgspec.Struct:
+        text = salvage(line, self._broken_time)
+        found: Any = text
+        for key in reversed(self.rules.timestamps[0]):
+            found = {key: found}
+        return self._fields.record(found) if text else self._fields.empty
 
 
-def _metadata(found: _Line, of_file: Meta) -> Meta:
-    if (
-        found.session_id is None
-        and found.request_id is None
-        and found.iteration is None
-        and found.model is None
-    ):
-        return of_file
-    meta = dict(of_file)
-    for name in _META_FIELDS:
-        text = clean(getattr(found, name))
-        if text:
-            meta[name] = text
-    return meta
+LEVEL = LabelRule("level", ())
 
 
-def _from(found: dict[str, Any]) -> _Line:
-    values = {name: found.get(name) for name in ("timestamp", "ts", "time", *_META_FIELDS)}
-    return _Line(**values, at_timestamp=found.get("@timestamp"))
+class Values:
+    """The values of one label: cleaned and bounded; remembers texts seen lately."""
+
+    __slots__ = ("_level_map", "_memo", "_rule")
+
+    def __init__(self, rule: LabelRule, level_map: dict[str, str] | None = None) -> None:
+        self._rule = rule
+        self._level_map = level_map
+        self._memo: dict[str, str] = {}
+
+    def text(self, value: object) -> str:
+        """Return the label's value, or nothing where the line has none."""
+        if not isinstance(value, str):
+            return "" if value is None else self._made(_scalar(value))
+        found = self._memo.get(value)
+        if found is None:
+            found = self._made(value)
+            if len(value) <= _MEMO_CHARS:
+                if len(self._memo) >= _MEMO_LIMIT:
+                    self._memo.clear()
+                self._memo[value] = found
+        return found
+
+    def _made(self, text: str) -> str:
+        if self._level_map is not None:
+            word = text.strip().lower()
+            return self._level_map.get(word) or LEVEL_WORDS.get(word, "")
+        value = label_value(text)
+        allow = self._rule.allow
+        return value if not value or allow is None or value in allow else OTHER
+
+
+def _scalar(value: object) -> str:
+    """Return a switch or a whole number as text; fractions are no label."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) and -_INT_LIMIT <= value < _INT_LIMIT else ""

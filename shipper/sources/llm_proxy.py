@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -50,6 +50,7 @@ class LlmProxy:
     """`--source llm-proxy=ROOT`."""
 
     kind = "llm-proxy"
+    caps: Mapping[str, int] = {}
 
     def __init__(self, path: str, environment: str, machine: str, *, app: str = "llm-proxy") -> None:
         self.name = f"{self.kind}={path}"

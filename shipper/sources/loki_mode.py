@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -49,6 +49,7 @@ class LokiMode:
     """`--source loki-mode=PATH`: PATH is a `.loki` directory or a glob of them."""
 
     kind = "loki-mode"
+    caps: Mapping[str, int] = {}
 
     def __init__(self, path: str, environment: str, machine: str, *, app: str = "loki-mode") -> None:
         self.name = f"{self.kind}={path}"

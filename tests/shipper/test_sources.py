@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shipper_world import World
 
-from shipper.config import load
+from shipper.config import ConfigError, load
 from shipper.sources.base import Source
 from shipper.sources.jsonl import Jsonl
 from shipper.sources.llm_proxy import LlmProxy
 from shipper.sources.loki_mode import LokiMode
+from shipper.sources.rules import rules_of
 from shipper.times import Times, number_ns, rfc3339
 
 S = 1_795_222_949 * 10**9
@@ -306,3 +307,74 @@ def test_llm_proxy_lines_unsent_before_the_machine_changed_arrive_once_in_their_
     }
     assert found == {"old@host": lines[:1], "dev@ws": lines[1:2], "new@host": lines[2:]}
     assert shop.meter.counts["internal_errors", ""] == 0
+
+
+RULED = """
+[[source]]
+kind = "jsonl"
+path = "/logs/*.jsonl"
+app = "agents"
+timestamp = "at"
+labels = { region = { field = "region", max_values = 2 } }
+"""
+
+
+def test_rules_stand_in_the_table_of_their_source(tmp_path: pathlib.Path) -> None:
+    """And hold for it alone."""
+    file = tmp_path / "shipper.toml"
+    file.write_text(RULED)
+
+    (source,) = load({"loki_url": "http://localhost:3100"}, (), str(file), {}, "u@h").sources
+    info = source.describe("/logs/a.jsonl")
+    parsed = source.parse([b'{"at":1795222949,"region":"eu"}'], info, "")
+
+    assert parsed.owns == [S]
+    labels = source.labels(info, parsed.keys[0])
+    assert (labels["app"], labels["region"]) == ("agents", "eu")
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "told"),
+    [
+        (
+            "jsonl",
+            "timestamp = 5\nlabels = { app = 'x' }\nfoo = 1",
+            [
+                "source jsonl=/logs: unknown foo",
+                "source jsonl=/logs: timestamp: must name a field, not 5",
+                "source jsonl=/logs: label app: the name is taken",
+            ],
+        ),
+        ("llm-proxy", "timestamp = 'at'", ["source llm-proxy=/logs: unknown timestamp"]),
+    ],
+)
+def test_bad_rules_are_told_all_at_once_with_their_source(
+    kind: str, more: str, told: list[str], tmp_path: pathlib.Path
+) -> None:
+    """Other kinds have no rules: what they say is known."""
+    file = tmp_path / "shipper.toml"
+    file.write_text(f"[[source]]\nkind = '{kind}'\npath = '/logs'\n{more}\n")
+
+    with pytest.raises(ConfigError) as raised:
+        load({"loki_url": "http://localhost:3100"}, (), str(file), {}, "u@h")
+
+    assert raised.value.problems == told
+
+
+def test_values_above_a_rules_cap_are_other_also_after_a_restart(world: Callable[..., World]) -> None:
+    """The first two that came keep their streams."""
+    rules, problems = rules_of({"labels": {"region": {"field": "region", "max_values": 2}}})
+    shop = world(sources=lambda logs: [Jsonl(f"{logs}/*.jsonl", "test", "u@h", rules=rules)])
+    shop.start()
+    for region in ("eu", "us", "mars"):
+        shop.write("a.jsonl", shop.line(region, region=region))
+    shop.settle()
+    shop.crash()
+    shop.start()
+    for region in ("venus", "us", "eu"):
+        shop.write("a.jsonl", shop.line(region, region=region))
+    shop.settle()
+
+    counts = {name: len(lines) for name, lines in shop.streams().items()}
+    assert problems == []
+    assert counts == {"region=eu": 2, "region=us": 2, "region=other": 2}
