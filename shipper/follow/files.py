@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pathlib
 import stat
@@ -11,7 +12,8 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from shipper.follow import identity
-from shipper.follow.inotify import Watcher
+from shipper.follow.copies import Copies
+from shipper.follow.inotify import Hints, Watcher
 from shipper.follow.phase import Happening, Phase
 from shipper.follow.resting import Resting
 from shipper.follow.tracked import Tracked, holds
@@ -73,6 +75,7 @@ class Files:
         self._rescan_at_s = 0.0
         self._draining: dict[int, Tracked] = {}
         self.resting = Resting()
+        self.copies = Copies(self.all)
         self._streams: list[Stream] = []
         self._floored: dict[int, Tracked] = {}
         self._told_gone: set[str] = set()
@@ -98,31 +101,49 @@ class Files:
     def records(self) -> list[bytes]:
         """Return the records that must be saved, encoded."""
         return [
-            *(t.encode() for t in self.all.values() if t.phase is not Phase.GONE or not t.account.clear),
+            *(t.encode() for t in self.all.values() if self._is_worth_a_record(t)),
             *self.resting.encoded(),
         ]
+
+    def _is_worth_a_record(self, tracked: Tracked) -> bool:
+        """Tell it of a file that is not gone and settled, and is judged: a copy that waits is found anew."""
+        return (tracked.phase is not Phase.GONE or not tracked.account.clear) and tracked not in self.copies
 
     def poll(self, now_s: float, version: int) -> None:
         """Look at what has happened: inotify's hints, and every ten seconds everything."""
         self._nothing_idle = False
+        self.copies.begin_turn()
         if self._watcher is not None:
-            hints = self._watcher.hints()
-            if hints.overflow:
-                self._tell("inotify_overflow", level="warning", consequence="everything is scanned again")
-                self._rescan_at_s = 0.0
-            for path in hints.written:
-                tracked = self._by_path.get(path)
-                if tracked is None:
-                    self._look_at(path, now_s, version)
-                else:
-                    self.ready[tracked.id] = tracked
-            for path in hints.moved:
-                self._look_at(path, now_s, version)
-            for directory in hints.directories:
-                self._scan(directory, now_s, version)
+            self._heed(self._watcher.hints(), now_s, version)
         if now_s >= self._rescan_at_s:
             self.rescan(now_s, version)
+        self._end_waits(now_s, version)
         self._drain(now_s)
+
+    def _heed(self, hints: Hints, now_s: float, version: int) -> None:
+        if hints.overflow:
+            self._tell("inotify_overflow", level="warning", consequence="everything is scanned again")
+            self._rescan_at_s = 0.0
+        for path in hints.written:
+            tracked = self._by_path.get(path)
+            if tracked is None:
+                self._look_at(path, now_s, version)
+            else:
+                self.ready[tracked.id] = tracked
+        for path in hints.moved:
+            self._look_at(path, now_s, version)
+        for directory in hints.directories:
+            self._scan(directory, now_s, version)
+
+    def _end_waits(self, now_s: float, version: int) -> None:
+        """Read the files that are no copies, and go on in those that are."""
+        for file, original, whole in self.copies.review(now_s):
+            if original is not None and whole:
+                self._go_on_in(original, file, now_s, version)
+            elif original is not None:
+                _branch_off(original, file)
+            if file.id in self.all:
+                self.ready[file.id] = file
 
     def rescan(self, now_s: float, version: int) -> None:
         """Compare everything on disk with what is known."""
@@ -154,33 +175,24 @@ class Files:
 
     def next_deadline_s(self) -> float:
         """Return the monotonic time at which `poll` must be called at the latest."""
-        if self._draining:
-            return min(self._rescan_at_s, *map(self._quiet_at, self._draining.values()))
-        return self._rescan_at_s
+        quiet_s = min(map(self._quiet_at, self._draining.values()), default=math.inf)
+        return min(self._rescan_at_s, self.copies.next_deadline_s(), quiet_s)
 
     def ensure_open(self, tracked: Tracked, now_s: float, version: int) -> bool:  # noqa: PLR0911 - each return is one outcome
         """Open a file for reading.
 
         False when it cannot be now (no descriptor left, refused, or another file).
         """
+        if tracked.unjudged and not tracked.read:
+            self.copies.judge(tracked, now_s)
+        if tracked in self.copies:
+            return False
         if tracked.fd >= 0:
             return True
         if tracked.phase is not Phase.FOLLOWING:
             return False
-        if self.open_count >= self._max_open:
-            if self._nothing_idle:
-                return False
-            self._close_idle(make_room=True)
-            if self.open_count >= self._max_open:
-                self._nothing_idle = True
-                self._tell(
-                    "no_descriptor_left",
-                    level="warning",
-                    path=tracked.path,
-                    open=self.open_count,
-                    consequence="it waits for another to be settled; raise max_open_files if that lasts",
-                )
-                return False
+        if not self._has_room(tracked):
+            return False
         try:
             fd = open_regular(tracked.path, tracked.root)
         except Refused as refused:
@@ -196,6 +208,21 @@ class Files:
             return False
         self._adopt(tracked, fd)
         return True
+
+    def _has_room(self, tracked: Tracked) -> bool:
+        """Tell whether another descriptor may be taken, after closing what is idle if that is needed."""
+        if self.crowded and not self._nothing_idle:
+            self._close_idle(make_room=True)
+            if self.crowded:
+                self._nothing_idle = True
+                self._tell(
+                    "no_descriptor_left",
+                    level="warning",
+                    path=tracked.path,
+                    open=self.open_count,
+                    consequence="it waits for another to be settled; raise max_open_files if that lasts",
+                )
+        return not self.crowded
 
     @property
     def open_count(self) -> int:
@@ -250,8 +277,8 @@ class Files:
             self._lose(tracked, lost, "truncated")
         self._rescan_at_s = 0.0
 
-    def _succeed(self, tracked: Tracked, fd: int, now_s: float, version: int) -> None:
-        """Go on with what was written into a file without a path after its cut."""
+    def _succeed(self, tracked: Tracked, fd: int, now_s: float, version: int) -> Tracked:
+        """Return what goes on with what is written into a file without a path after its cut."""
         covered = Covered(tracked.source, Pattern(tracked.root, ()))
         heir = self._make(covered, tracked.path, version)
         self._open.pop(tracked.id, None)
@@ -261,6 +288,24 @@ class Files:
         heir.lost_path_s = now_s
         self._draining[heir.id] = heir
         self.ready[heir.id] = heir
+        return heir
+
+    def _go_on_in(self, original: Tracked, copy: Tracked, now_s: float, version: int) -> None:
+        """Go on with a deleted file in its copy.
+
+        Who still holds the deleted one open may write into it: what it gets from now on is a file of its own.
+        """
+        try:
+            fd = open_regular(copy.path, copy.root)
+        except (Refused, OSError):
+            return
+        self._forget_file(copy)
+        old_fd, original.fd = original.fd, -1
+        end = os.fstat(old_fd).st_size
+        self._succeed(original, old_fd, now_s, version).advance(end, _tail(old_fd, end))
+        self._adopt(original, fd)
+        self._moved_here(original, copy.path, Covered(copy.source, Pattern(copy.root, ())))
+        self._tell("copy_found", path=copy.path, offset=original.read)
 
     def lose_floors(self, tracked: Tracked) -> None:
         """Count what must be read again and cannot be."""
@@ -284,7 +329,7 @@ class Files:
                 continue
             if known is not None:
                 self._check_path(path, now_s)
-            self._new_at(covered, path, status, version)
+            self._new_at(covered, path, status, now_s, version)
 
     def _changed(self, known: Tracked, status: os.stat_result) -> None:
         self.ready[known.id] = known
@@ -316,6 +361,7 @@ class Files:
         covered: Covered,
         path: str,
         status: os.stat_result,
+        now_s: float,
         version: int,
     ) -> None:
         inode = self._by_inode.get((status.st_dev, status.st_ino))
@@ -334,6 +380,8 @@ class Files:
         self._by_path[path] = tracked
         self._list_inode(tracked)
         self.ready[tracked.id] = tracked
+        if status.st_size:
+            self.copies.judge(tracked, now_s)
 
     def _moved_here(self, tracked: Tracked, path: str, covered: Covered) -> bool:
         """Go on at another path with a file that we hold."""
@@ -413,7 +461,7 @@ class Files:
                 if stat.S_ISREG(status.st_mode):
                     self._look_again(os.path.dirname(path), now_s)  # noqa: PTH120 - as above
                 if stat.S_ISREG(status.st_mode) and path not in self._by_path:
-                    self._new_at(covered, path, status, version)
+                    self._new_at(covered, path, status, now_s, version)
 
     def _scan(self, directory: str, now_s: float, version: int) -> None:
         for covered in self._covers:
@@ -809,6 +857,14 @@ def _fill(tracked: Tracked, record: FileRecord, streams: list[Stream]) -> None:
         own, clock = unpacked(behind.state)
         chunk = Chunk(behind.chunk, record.read, own, clock, behind.context)
         account.lower_floor(streams[behind.stream], chunk, behind.lowest, exact=behind.exact)
+
+
+def _branch_off(original: Tracked, copy: Tracked) -> None:
+    """Read a copy from where the deleted original is; what is unread of that is another's."""
+    copy.info, copy.origin, copy.context = original.info, original.origin, original.context
+    copy.own_state, copy.clock_state = original.own_state, original.clock_state
+    copy.head_bytes, copy.head = original.head_bytes, original.head
+    copy.advance(original.read, original.tail)
 
 
 def _gunzip_head(fd: int, limit_bytes: int) -> bytes:

@@ -49,6 +49,7 @@ class Tracked:
         "slot",
         "source",
         "tail",
+        "unjudged",
         "version",
     )
 
@@ -81,6 +82,8 @@ class Tracked:
         """Monotonic time at which it was last seen to change, since it has no path."""
         self.away = False
         """Its place cannot be looked at (an unmounted disk, a change of rights): it may come back there."""
+        self.unjudged = True
+        """It was not looked at whether it is a copy of another; nothing of it was read."""
         self.partial_done = False
         self.clocks: list[tuple[int, ...]] = []
         self.moved: list[Moved] = []
