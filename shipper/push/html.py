@@ -21,8 +21,6 @@ def without_tags(text: str) -> str:
     rest = text
     while (found := _UNSEEN.search(rest)) is not None:
         kept.append(rest[: found.start()])
-        _, end, rest = rest[found.end() :].partition(f"</{found[1]}")
-        if not end:
-            rest = ""
+        rest = rest[found.end() :].partition(f"</{found[1]}")[2].partition(">")[2]
     kept.append(rest)
     return html.unescape(_TAG.sub(" ", " ".join(kept)))

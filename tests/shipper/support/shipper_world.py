@@ -14,7 +14,7 @@ from receiver import Answer, Model
 from shipper import positions
 from shipper.deadletter import DeadLetters
 from shipper.engine import Engine
-from shipper.push.answer import judge, no_answer
+from shipper.push.answer import Verdict, judge, no_answer
 from shipper.sending import Answered, Push
 from shipper.sources.base import Source
 from shipper.sources.jsonl import Jsonl
@@ -68,6 +68,8 @@ class SyncTransport:
                 if scripted == "stored-reset":
                     self.model.push(push.batch.body)
                 verdict = no_answer(timed_out=False, detail="reset")
+            elif isinstance(scripted, Verdict):
+                verdict = scripted
             else:
                 if isinstance(scripted, Answer):
                     answer = scripted
@@ -167,7 +169,7 @@ class World:
         self.engine.start()
         return self.engine
 
-    def _scripted(self, labels: dict[str, str]) -> Answer | str | None:
+    def _scripted(self, labels: dict[str, str]) -> Answer | Verdict | str | None:
         return self.script(labels)
 
     def crash(self) -> None:
