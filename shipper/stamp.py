@@ -123,10 +123,16 @@ def _stamp_short(owns: list[int], slot: int, state: StampState) -> tuple[list[in
             before = own
         else:
             taken.note(stamps[noted:], shift)
-            push(taken.take(at, STEP_NS))
+            stamp = taken.take(at, STEP_NS)
+            push(stamp)
             noted = len(stamps)
             free, peak = taken.bounds()
-            at, before = free, None
+            # Lines that follow with the same time go on behind it, where nothing later is taken: a chunk
+            # mostly begins within a second of many lines.
+            if free == stamp + STEP_NS >= peak:
+                before = own
+            else:
+                at, before = free, None
     taken.note(stamps[noted:], max(shift, free - at))
     return stamps, taken.state()
 
