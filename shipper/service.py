@@ -20,6 +20,7 @@ from shipper.follow.inotify import Watcher
 from shipper.logs import Log
 from shipper.metrics import Metrics
 from shipper.pages import Published
+from shipper.positions import GENERATIONS
 from shipper.push.client import Client, Way
 from shipper.push.retry import RetryPolicy
 from shipper.saver import BackgroundSaver
@@ -50,7 +51,8 @@ class Service:
             suppressed=lambda: self.metrics.add("log_lines_suppressed"),
         )
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._client = Client(Way(config.endpoint, self.tell), self.wake)
+        has_run = any((config.state_dir / name).exists() for name in GENERATIONS)
+        self._client = Client(Way(config.endpoint, self.tell), self.wake, first_run=not has_run)
         self._saver = BackgroundSaver(config.state_dir, self.wake)
         self._dead = DeadLetters(config.state_dir / "dead-letters.jsonl", config.dead_letter_max_bytes)
         self._watcher = Watcher() if watch else None

@@ -10,9 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from shipper.push import encode
-from shipper.push.answer import Verdict, judge, no_answer
+from shipper.push.answer import Action, Verdict, judge, no_answer, not_ready
 from shipper.push.connection import Connection
 from shipper.push.endpoint import Endpoint
+from shipper.push.greeting import Greeting, NotReadyError
+from shipper.push.readiness import Readiness
 from shipper.push.reread import Reread
 from shipper.push.retry_after import retry_after_s
 from shipper.push.tls import make_context
@@ -60,10 +62,16 @@ class Way:
 
 
 class Client:
-    """A `Transport`. `wake` is called from a thread whenever an answer is there."""
+    """A `Transport`. `wake` is called from a thread whenever an answer is there.
 
-    def __init__(self, way: Way, wake: Callable[[], None], threads: int = THREADS) -> None:
+    `first_run`: nothing was ever pushed from these files, so nothing is a repeat before something has failed.
+    """
+
+    def __init__(
+        self, way: Way, wake: Callable[[], None], threads: int = THREADS, *, first_run: bool = False
+    ) -> None:
         self._way = way
+        self._readiness = Readiness(time.monotonic, trusting=first_run)
         self._wake = wake
         self._waiting: queue.SimpleQueue[Push | None] = queue.SimpleQueue()
         self._ended: deque[Answered] = deque()
@@ -102,6 +110,7 @@ class Client:
         way: Way | None = None
         version = 0
         connection: Connection | None = None
+        greeting: Greeting | None = None
         while (push := self._waiting.get()) is not None:
             started = time.perf_counter()
             if connection is None or way is not self._way or version != way.version:
@@ -109,23 +118,34 @@ class Client:
                     connection.close()
                 way = self._way
                 version = way.version
-                connection = Connection(way.endpoint, way.context)
+                greeting = Greeting(self._readiness, way.endpoint.base_url, way.headers.current)
+                connection = Connection(way.endpoint, way.context, greeting)
+            elif greeting is not None and greeting.stale:
+                connection.close()
             body = push.batch.body
             if way.endpoint.use_gzip:
                 body = encode.gzip(body)
-            verdict = _post(connection, body, way)
+            verdict = _post(connection, body, way, self._readiness)
+            if verdict.action is Action.REPEAT:
+                self._readiness.doubt()
             self._ended.append(Answered(push, verdict, time.perf_counter() - started, len(body)))
             self._wake()
         if connection is not None:
             connection.close()
 
 
-def _post(connection: Connection, body: bytes, way: Way) -> Verdict:
+def _post(connection: Connection, body: bytes, way: Way, readiness: Readiness) -> Verdict:
     try:
         answer = connection.post(body, way.headers.current())
+    except NotReadyError as error:
+        return not_ready(str(error))
     except TimeoutError as error:
         connection.close()
         return no_answer(timed_out=True, detail=_plain(error))
+    except ConnectionRefusedError as error:
+        readiness.unreachable()
+        connection.close()
+        return no_answer(timed_out=False, detail=_plain(error))
     except Exception as error:  # noqa: BLE001 - a thread that dies would leave its stream in flight for ever
         connection.close()
         return no_answer(timed_out=False, detail=_plain(error))

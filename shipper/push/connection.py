@@ -35,12 +35,22 @@ class Answer(NamedTuple):
 
 
 class Connection:
-    """For one thread. `context` is asked for the TLS context at each new connection."""
+    """For one thread. `context` is asked for the TLS context at each new connection.
 
-    def __init__(self, endpoint: Endpoint, context: Callable[[], ssl.SSLContext]) -> None:
+    `greet` is called with each new connection before it carries what it was made for; it may ask something on
+    it, and may raise.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        context: Callable[[], ssl.SSLContext],
+        greet: Callable[[Connection], None] | None = None,
+    ) -> None:
         parts = urlsplit(endpoint.url)
         self._endpoint = endpoint
         self._context = context
+        self._greet = greet
         self._tls = parts.scheme == "https"
         self._host = parts.hostname or ""
         self._port = parts.port or _PORTS[parts.scheme]
@@ -90,9 +100,10 @@ class Connection:
         limit_bytes: int,
         deadline_s: float,
     ) -> Answer:
-        if self._http.sock is None:
-            self._http.sock = self._connect(deadline_s)
-        self._http.sock.deadline_s = deadline_s
+        if self._http.sock is None and self._greet is not None:
+            self._opened(deadline_s)
+            self._greet(self)
+        self._opened(deadline_s).deadline_s = deadline_s
         self._http.request(method, self._prefix + path, body, {**headers, **self._extra})
         response = self._http.getresponse()
         text = response.read(limit_bytes)
@@ -101,6 +112,11 @@ class Connection:
             # Of an answer that is longer the rest is left, with its connection.
             self.close()
         return Answer(response.status, response.headers, text)
+
+    def _opened(self, deadline_s: float) -> Bounded:
+        if self._http.sock is None:
+            self._http.sock = self._connect(deadline_s)
+        return self._http.sock
 
     def _connect(self, deadline_s: float) -> Bounded:
         proxy = self._endpoint.proxy

@@ -16,8 +16,6 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 HOLD_LIMIT_S = 60.0
-FRESH_S = 5.0
-"""So long after `ready` a new connection need not ask again: for gateways that end one with each answer."""
 _YOUNG = ("ingester not ready", "some services are not running", "application is stopping")
 
 
@@ -34,18 +32,15 @@ class Readiness:
         """Grows with each failure: what a connection was told before says nothing any more."""
         self._held_for = ""
         self._held_since_s = 0.0
-        self._ready_at_s: float | None = None
 
     def doubt(self) -> None:
         """Something failed as it does when Loki ends."""
         self.doubts += 1
         self._trusting = False
-        self._ready_at_s = None
 
-    @property
-    def sure(self) -> bool:
-        """True when `ready` was heard a moment ago."""
-        return self._ready_at_s is not None and self._monotonic() - self._ready_at_s < FRESH_S
+    def distrust(self) -> None:
+        """End the trust: a connection has ended, and be it because it was idle."""
+        self._trusting = False
 
     def unreachable(self) -> None:
         """There is no Loki: the next that answers is a young one."""
@@ -59,7 +54,6 @@ class Readiness:
             return self._held("young")
         if status == HTTPStatus.OK:
             self._held_for = ""
-            self._ready_at_s = self._monotonic()
         return False
 
     def holds_silent(self) -> bool:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from shipper.push.readiness import FRESH_S, HOLD_LIMIT_S, Readiness
+from shipper.push.readiness import HOLD_LIMIT_S, Readiness
 
 WAITING = "Ingester not ready: waiting for 15s after being ready\n"
 
@@ -94,15 +94,11 @@ def test_on_the_first_run_nothing_is_held_back_before_something_has_failed() -> 
     assert readiness.holds(503, WAITING)
 
 
-def test_ready_is_believed_for_a_few_seconds_and_until_something_fails() -> None:
-    """So that a gateway that ends each connection is not asked each time."""
-    clock = Clock()
-    readiness = started(clock)
-    assert not readiness.sure
-    readiness.holds(200, "ready")
-    assert readiness.sure
-    clock.now_s += FRESH_S
-    assert not readiness.sure
-    readiness.holds(200, "ready")
-    readiness.doubt()
-    assert not readiness.sure
+def test_a_connection_that_ended_ends_the_trust_of_the_first_run() -> None:
+    """It may have been idle for too long; and it may have been Loki that ended."""
+    readiness = Readiness(Clock(), trusting=True)
+
+    readiness.distrust()
+
+    assert readiness.holds(503, WAITING)
+    assert readiness.doubts == 0
