@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -27,7 +28,7 @@ def test_a_stream_waits_as_long_as_the_gateway_says(world: Make, status: int) ->
     one.script = lambda _labels: None
     one.settle()
 
-    assert [round(later - sooner) for sooner, later in zip(refused, refused[1:], strict=False)] == [120, 120]
+    assert [round(later - sooner) for sooner, later in itertools.pairwise(refused)] == [120, 120]
     assert len(one.arrived()) == 1
 
 
