@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import click
 
+from shipper.commands.cat import cat
 from shipper.commands.check import check
 from shipper.commands.dry_run import dry_run
 from shipper.commands.positions import show_positions
+from shipper.commands.replay import replay
 from shipper.commands.run import run
 from shipper.commands.status import status
+from shipper.commands.verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,3 +28,6 @@ main.add_command(dry_run)
 main.add_command(check)
 main.add_command(status)
 main.add_command(show_positions)
+main.add_command(verify)
+main.add_command(cat)
+main.add_command(replay)

@@ -1,7 +1,11 @@
-"""Lines that Loki will never take, as JSON lines on disk; capped, durable before the position passes them."""
+"""Lines that Loki will never take, as JSON lines on disk; capped, durable before the position passes them.
+
+Who writes to the file, or puts another in its place, holds a lock on it meanwhile (`held`).
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pathlib
 
@@ -24,9 +28,7 @@ class DeadLetters:
         """Append the records, durably; all or, as far as the file system keeps its word, none."""
         data = b"".join(orjson.dumps(record) + b"\n" for record in records)
         try:
-            fd = os.open(
-                self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-            )
+            fd = held(self.path)
         except OSError as error:
             self.problem = f"{self.path}: {error.strerror}"
             return False
@@ -59,3 +61,24 @@ class DeadLetters:
             return self.path.stat().st_size
         except OSError:
             return 0
+
+
+def held(path: pathlib.Path) -> int:
+    """Return a descriptor of the file at `path`, locked until it is closed; raises `OSError`.
+
+    Another file may have come to the path while the lock was waited for: then that one is taken.
+    """
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            here, there = os.fstat(fd), os.lstat(path)
+        except FileNotFoundError:
+            os.close(fd)
+            continue
+        except BaseException:
+            os.close(fd)
+            raise
+        if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
+            return fd
+        os.close(fd)

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from shipper.deadletter import DeadLetters
 from shipper.follow.tracked import Tracked
-from shipper.ledger import Segment
+from shipper.ledger import Meta, Segment
 from shipper.positions import Moved
 from shipper.push.answer import Action, Verdict
 from shipper.push.retry import PROBE_S, RetryPolicy, Rounds
@@ -371,6 +371,7 @@ class Sender:
             segment.texts[index].encode(),
             detail=verdict.detail,
             stamp=segment.stamps[index],
+            meta=segment.metas[index],
         )
         if not self.bury([record]):
             queue.work.append(batch)
@@ -408,8 +409,9 @@ class Sender:
         *,
         detail: str = "",
         stamp: int = 0,
+        meta: Meta | None = None,
     ) -> dict[str, object]:
-        """Return a dead letter."""
+        """Return a dead letter: all that it takes to send the line once more."""
         return {
             "reason": reason,
             "status": status,
@@ -419,6 +421,7 @@ class Sender:
             "offset": offset,
             "stream": stream.labels if stream is not None else None,
             "timestamp": str(stamp) if stamp else None,
+            "metadata": meta,
             "time": rfc3339(self._clock.time_ns()),
             "line": str(line, "utf-8", "replace"),
         }

@@ -138,14 +138,14 @@ class Resender:
             if backfill:
                 labels, at = backfill_labels(work.labels, stamp), stamp
             else:
-                labels, at = restamped_labels(work.labels), self._fresh_stamp(stamp)
+                labels, at = restamped_labels(work.labels), self.fresh_stamp(stamp)
                 letter.meta = with_original(letter.meta, stamp)
             to = moved.setdefault(tuple(sorted(labels.items())), Work(labels, [], []))
             to.letters.append(letter)
             to.stamps.append(at)
         return [*reversed(moved.values()), *([rest] if rest.letters else [])]
 
-    def _fresh_stamp(self, stamp_ns: int) -> int:
+    def fresh_stamp(self, stamp_ns: int) -> int:
         """Return a time of now that no other line has; its residue still tells the file."""
         now_ns = self._now_ns()
         at = now_ns - now_ns % STEP_NS

@@ -1,0 +1,73 @@
+"""What the commands of the proof share: the way to Loki, masking, and moments in time."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+
+import click
+
+from shipper.commands.flags import EXIT_CONFIG
+from shipper.config import Config
+from shipper.proof.loki_query import Loki
+from shipper.proof.resend import Resender
+from shipper.proof.talk import Talk
+from shipper.push.retry import RetryPolicy
+from shipper.redact.own import Own
+from shipper.redact.redactor import Redactor
+from shipper.times import Times
+from shipper.units import parse_duration_s
+
+EXIT_UNANSWERED = 3
+
+
+def talk_of(config: Config) -> Talk:
+    """Return the way to Loki; ends the process where a file of it cannot be used."""
+    try:
+        return Talk(config.endpoint)
+    except ValueError as error:
+        click.echo(f"configuration: {error}", err=True)
+        sys.exit(EXIT_CONFIG)
+
+
+def loki_of(talk: Talk) -> Loki:
+    """Return something that answers queries."""
+    return Loki(talk.fetch, time.sleep, random.random)
+
+
+def resender_of(config: Config, talk: Talk) -> Resender:
+    """Return something that pushes single lines."""
+    options = config.options
+    return Resender(
+        talk.post,
+        time.sleep,
+        random.random,
+        time.time_ns,
+        options.limits,
+        metadata=options.structured_metadata,
+        policy=RetryPolicy(config.retry_max),
+    )
+
+
+def redactor_of(config: Config) -> Redactor | None:
+    """Return what masks lines as `run` does; None where masking is off."""
+    return Redactor([Own(*rule) for rule in config.redact_rules]) if config.redact else None
+
+
+def moment_ns(flag: str, text: str, now_ns: int) -> int:
+    """Return the time that `24h` (ago) or an RFC 3339 time means; ends the process where it means none."""
+    try:
+        return now_ns - round(parse_duration_s(text) * 1e9)
+    except ValueError:
+        found = Times().text_ns(text)
+    if found is None:
+        click.echo(f"configuration: {flag}: neither a duration nor a time: {text!r}", err=True)
+        sys.exit(EXIT_CONFIG)
+    return found
+
+
+def progress(text: str) -> None:
+    """Write on one line of a terminal, and nowhere else."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K{text}", nl=False, err=True)

@@ -1,0 +1,121 @@
+"""`verify`: whether everything that was acknowledged is in Loki."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import click
+
+from shipper import positions
+from shipper.commands.flags import EXIT_CONFIG, load, options
+from shipper.commands.prove import (
+    EXIT_UNANSWERED,
+    loki_of,
+    moment_ns,
+    progress,
+    redactor_of,
+    resender_of,
+    talk_of,
+)
+from shipper.config import Config
+from shipper.proof import report as shown
+from shipper.proof.letters import places
+from shipper.proof.loki_query import Unanswered
+from shipper.proof.on_disk import Reading, find
+from shipper.proof.pages import Incomplete
+from shipper.proof.resend import Fate, Letter, Resender
+from shipper.proof.verify import Comparison, Gap, Window
+
+EXIT_GAPS = 1
+_SENT_AT_ONCE = 1000
+
+
+@click.command()
+@options
+@click.option("--since", default="24h", show_default=True, help="Lines from then on: `24h` ago, or a time.")
+@click.option("--until", default="0s", help="Lines up to then.  [default: now]")
+@click.option("--repair", is_flag=True, help="Send what is missing.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def verify(*, since: str, until: str, repair: bool, as_json: bool, **flags: Any) -> None:
+    """Compare the lines that were acknowledged with what Loki holds, and name each that is missing.
+
+    Exit 0 when all are there, 1 when lines are missing, 3 when Loki cannot be asked.
+    """
+    config = load(flags)
+    now_ns = time.time_ns()
+    window = Window(
+        moment_ns("--since", since, now_ns), moment_ns("--until", until, now_ns), now_ns, _saved_ns(config)
+    )
+    loaded = positions.load(config.state_dir, look_only=True)
+    for warning in loaded.warnings:
+        click.echo(warning, err=True)
+    if not loaded.source:
+        click.echo(f"no positions in {config.state_dir}: nothing is known of what was sent", err=True)
+        sys.exit(EXIT_CONFIG)
+    found = find(loaded.positions, config.sources)
+    reading = Reading(loaded.positions, redactor_of(config), config.options.max_line_bytes, now_ns)
+    talk = talk_of(config)
+    letters = places(config.state_dir / "dead-letters.jsonl")
+    comparison = Comparison(loki_of(talk), reading, found, window, letters, progress)
+    try:
+        done = comparison.compare()
+    except (Unanswered, Incomplete) as error:
+        progress("")
+        click.echo(f"not compared: {error}", err=True)
+        sys.exit(EXIT_UNANSWERED)
+    progress("")
+    named: list[dict[str, Any]] = []
+    resender = resender_of(config, talk) if repair else None
+    sent = _sent(comparison.gaps(), resender)
+    left = 0
+    for gap, fate in sent:
+        left += fate is not Fate.TAKEN
+        if as_json:
+            named.append({**shown.gap_json(gap), "repaired": fate is Fate.TAKEN})
+        else:
+            click.echo(f"{'repaired' if fate is Fate.TAKEN else 'missing'}: {shown.gap_text(gap)}")
+    if as_json:
+        click.echo(json.dumps({**shown.as_json(done, found, window), "gaps": named}, indent=2))
+    else:
+        for line in shown.text(done, found, window):
+            click.echo(line)
+    comparison.close()
+    talk.close()
+    if resender is not None and resender.stopped is not None:
+        click.echo(f"not all repaired: {resender.stopped.reason} {resender.stopped.detail}", err=True)
+        sys.exit(EXIT_UNANSWERED)
+    sys.exit(EXIT_GAPS if left else 0)
+
+
+def _sent(gaps: Iterable[Gap], resender: Resender | None) -> Iterator[tuple[Gap, Fate]]:
+    """Send gaps where that is wanted, some at a time; yield each with what became of it."""
+    gaps = iter(gaps)
+    while some := list(islice(gaps, _SENT_AT_ONCE)):
+        letters = [_letter(gap, resender) for gap in some]
+        if resender is not None and resender.stopped is None:
+            resender.send(letters)
+        for gap, letter in zip(some, letters, strict=True):
+            yield gap, letter.fate
+
+
+def _letter(gap: Gap, resender: Resender | None) -> Letter:
+    stamp = gap.stamp
+    if "restamped" in gap.labels and resender is not None:
+        # When it was read first is not known any more.
+        stamp = resender.fresh_stamp(stamp)
+    return Letter(dict(gap.labels), stamp, gap.text, gap.meta)
+
+
+def _saved_ns(config: Config) -> int:
+    """Return when the positions were saved last."""
+    times = [0]
+    for name in positions.GENERATIONS:
+        path = config.state_dir / name
+        if path.exists():
+            times.append(path.stat().st_mtime_ns)
+    return max(times)
