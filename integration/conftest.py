@@ -21,6 +21,7 @@ import requests
 
 from integration import chromium, containers
 from integration.containers import Loki, Prometheus
+from integration.shipping import Shipper
 
 # A booted systemd in a privileged container takes minutes: asked for by name, not left out.
 collect_ignore = [] if os.environ.get("TALLYSHIP_BOOT") == "1" else ["test_deploy_boot.py"]
@@ -173,6 +174,20 @@ loki = pytest.fixture(_loki)
 module_loki = pytest.fixture(_loki, scope="module")
 exporter = pytest.fixture(_exporter)
 module_exporter = pytest.fixture(_exporter, scope="module")
+
+
+@pytest.fixture
+def shipper_on(tmp_path: pathlib.Path) -> Iterator[Callable[..., Shipper]]:
+    """Return a function that makes a shipper: `shipper_on(url, ["KIND=PATH"], "--option", "value")`."""
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context((tmp_path / "shipper.log").open("wb"))
+
+        def make(url: str, sources: list[str], *options: str) -> Shipper:
+            shipper = Shipper(url, sources, tmp_path / "state", log, list(options))
+            stack.callback(shipper.end)
+            return shipper
+
+        yield make
 
 
 def _ready(process: subprocess.Popen[bytes], url: str) -> bool:

@@ -11,26 +11,22 @@ import os
 import pathlib
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-import requests
 
 from integration.containers import Loki, eventually
+from integration.shipping import HOUR_NS, Entries, Shipper, count, everything, flush, where
 
 SOAK = os.environ.get("TALLYSHIP_SOAK") == "1"
 KILLS = 100 if SOAK else 14
 SEED = int(os.environ.get("TALLYSHIP_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
-HOUR_NS = 3600 * 10**9
 SELECTOR = '{environment="ledger"}'
 
 pytestmark = pytest.mark.timeout(3600 if SOAK else 400)
@@ -41,6 +37,7 @@ class Writers:
     """Twenty files that grow; what was written, whole and not lost by our own doing."""
 
     root: pathlib.Path
+    padding: str = ""
     written: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
     number: int = 0
@@ -83,7 +80,8 @@ class Writers:
         for _ in range(chance.randint(1, 12)):
             self.number += 1
             kind = chance.choice(["iteration_start", "iteration_complete", "phase_change"])
-            lines.append(json.dumps({"timestamp": at, "type": kind, "data": {"n": self.number}}))
+            data = {"n": self.number, "pad": self.padding}
+            lines.append(json.dumps({"timestamp": at, "type": kind, "data": data}))
         if chance.random() < 0.3:
             lines += [json.dumps({"timestamp": at, "type": "session_pause", "data": "equal"})] * 3
         with path.open("a") as file:
@@ -91,136 +89,7 @@ class Writers:
         self.written.update(lines)
 
 
-@dataclass
-class Shipper:
-    """The process under test."""
-
-    url: str
-    root: pathlib.Path
-    state: pathlib.Path
-    log: Any
-    process: subprocess.Popen[bytes] | None = None
-
-    def command(self, *more: str) -> list[str]:
-        """Return the command line."""
-        return [
-            sys.executable,
-            "-m",
-            "shipper",
-            "run",
-            "--loki-url",
-            self.url,
-            "--source",
-            f"loki-mode={self.root}/*/.loki",
-            "--source",
-            f"jsonl={self.root}/agents/*.jsonl",
-            "--state-dir",
-            str(self.state),
-            "--environment",
-            "ledger",
-            "--listen-address",
-            "",
-            "--batch-wait",
-            "200ms",
-            *more,
-        ]
-
-    def start(self) -> None:
-        """Start it."""
-        self.process = subprocess.Popen(
-            self.command(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
-        )
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        assert self.process is not None
-        assert self.process.poll() is None, "the shipper ended by itself"
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def once(self) -> int:
-        """Send what is left and return the exit code."""
-        done = subprocess.run(
-            self.command("--once", "--once-timeout", "60s"),
-            stdout=self.log,
-            stderr=self.log,
-            check=False,
-            timeout=300,
-        )
-        return done.returncode
-
-
-@pytest.fixture
-def shipper_on(tmp_path: pathlib.Path) -> Iterator[Callable[[str, pathlib.Path], Shipper]]:
-    """Return a function that makes a shipper.
-
-    It is ended after the test, and its log shown when that fails.
-    """
-    with contextlib.ExitStack() as stack:
-        log = stack.enter_context((tmp_path / "shipper.log").open("wb+"))
-        made: list[Shipper] = []
-
-        def make(url: str, root: pathlib.Path) -> Shipper:
-            made.append(Shipper(url, root, tmp_path / "state", log))
-            return made[-1]
-
-        yield make
-        for shipper in made:
-            if shipper.process is not None and shipper.process.poll() is None:
-                shipper.process.kill()
-                shipper.process.wait()
-
-
-def all_lines(loki: Loki, *, since_ns: int) -> dict[str, list[tuple[int, str]]]:
-    """Return every entry of the ledger's streams, page by page; stamps are unique within a stream."""
-    until_ns = time.time_ns() + HOUR_NS
-    answer = requests.get(
-        f"{loki.url}/loki/api/v1/series",
-        params={"match[]": SELECTOR, "start": str(since_ns), "end": str(until_ns)},
-        timeout=30,
-    )
-    found: dict[str, list[tuple[int, str]]] = {}
-    for labels in answer.json()["data"]:
-        names = {k: v for k, v in labels.items() if k not in ("service_name", "detected_level")}
-        absent = {"backfill", "restamped", "__stream_shard__"} - names.keys()
-        matchers = [f"{k}={json.dumps(v)}" for k, v in names.items()] + [f'{k}=""' for k in absent]
-        selector = "{" + ",".join(matchers) + "}"
-        entries: list[tuple[int, str]] = []
-        start_ns, limit = since_ns, 5000
-        while True:
-            page = [
-                (int(ns), line)
-                for stream in loki.query(selector, start_ns=start_ns, end_ns=until_ns, limit=limit)
-                for ns, line in stream["values"]
-            ]
-            page.sort()
-            entries += page
-            if len(page) < limit:
-                break
-            start_ns = page[-1][0] + 1
-        found[selector] = entries
-    return found
-
-
-def flush(loki: Loki) -> None:
-    """Make everything visible: Loki asks its ingesters only for the last three hours."""
-    assert requests.post(f"{loki.url}/flush", timeout=60).status_code in (200, 204)
-
-
-def count(found: dict[str, list[tuple[int, str]]]) -> Counter[str]:
-    """Return how often each line is there."""
-    return Counter(line for entries in found.values() for _, line in entries)
-
-
-def where(found: dict[str, list[tuple[int, str]]], lines: Counter[str]) -> list[tuple[str, int, str]]:
-    """Return in which streams, and at which nanoseconds, some lines stand."""
-    places = (
-        (selector, ns, line) for selector, entries in found.items() for ns, line in entries if line in lines
-    )
-    return sorted(places, key=lambda place: place[2])[:200]
-
-
-def own_times_in_order(found: dict[str, list[tuple[int, str]]]) -> None:
+def own_times_in_order(found: Entries) -> None:
     """In each stream, own times ascend and, within a file's burst, numbers do."""
     for entries in found.values():
         times = [json.loads(line)["timestamp"] for _, line in entries]
@@ -234,7 +103,7 @@ def rotate(writers: Writers, shipper: Shipper, chance: random.Random) -> None:
     with a SIGKILL in the same quarter of a second, is one that nobody can know of. docs/shipper.md says so.
     """
     with writers.lock:
-        known = rows(shipper)
+        known = shipper.rows()
         # Nor one that may have been cut a moment ago, whose new content has not been saved once.
         paths = [p for p in [*writers.events[1:], *writers.shared[1:-1]] if p.exists() and str(p) in known]
         if paths:
@@ -247,27 +116,10 @@ def copytruncate(writers: Writers, shipper: Shipper) -> None:
     """Copy and cut two files once the shipper has caught up, which is the only time at which that is safe."""
     with writers.lock:
         sizes = {str(p): p.stat().st_size for p in (writers.events[0], writers.shared[0]) if p.exists()}
-        eventually(lambda: settled(shipper, sizes), within_s=60, what="the shipper has caught up")
+        eventually(lambda: shipper.settled(sizes), within_s=60, what="the shipper has caught up")
         for name in sizes:
             shutil.copyfile(name, f"{name}.copy-{time.time_ns()}")
             os.truncate(name, 0)
-
-
-def settled(shipper: Shipper, sizes: dict[str, int]) -> bool:
-    """Tell whether the positions say that the files are settled to their ends."""
-    known = rows(shipper)
-    return all(known.get(path, {}).get("settled", 0) >= size for path, size in sizes.items())
-
-
-def rows(shipper: Shipper) -> dict[str, dict[str, Any]]:
-    """Return what the positions say, by path."""
-    done = subprocess.run(
-        [sys.executable, "-m", "shipper", "positions", "--json", "--state-dir", str(shipper.state)],
-        capture_output=True,
-        check=True,
-        timeout=30,
-    )
-    return {row["path"]: row for row in json.loads(done.stdout)["files"]}
 
 
 def damage(shipper: Shipper, generation: str) -> None:
@@ -277,31 +129,46 @@ def damage(shipper: Shipper, generation: str) -> None:
         path.write_bytes(b"\0" * path.stat().st_size)
 
 
+class Form(NamedTuple):
+    """One way to run the test."""
+
+    limits: dict[str, Any]
+    padding_bytes: int
+    grace_s: int
+    """How long Loki has to end in an outage; 0: SIGKILL."""
+
+
+# A Loki that has started splits streams into shards for some seconds, the longer the more its log held: with
+# its own settings the lines are longer, so that this is seen.
+OWN_SETTINGS = Form({}, padding_bytes=600, grace_s=0)
+NO_SHARDS = Form({"shard_streams": {"enabled": False}}, padding_bytes=0, grace_s=10)
+
+
+FORMS = {"own-settings": OWN_SETTINGS} if SOAK else {"own-settings": OWN_SETTINGS, "no-shards": NO_SHARDS}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_each_line_is_in_loki_once_through_kills_rotations_and_outages(
-    loki: Callable[..., Loki], shipper_on: Callable[[str, pathlib.Path], Shipper], tmp_path: pathlib.Path
+    loki: Callable[..., Loki],
+    shipper_on: Callable[..., Shipper],
+    tmp_path: pathlib.Path,
+    form: Form,
 ) -> None:
     """Missing 0, double 0, order kept; then, with both generations gone, missing 0."""
     print(f"seed {SEED}, {KILLS} kills")
     chance = random.Random(SEED)  # noqa: S311 - test data
-    # A Loki that has just started shards streams whatever we send (replaying its log seems to count);
-    # a repeat in another shard shows twice. docs/shipper.md says so; the long form showed it.
-    server = loki(
-        limits={
-            "ingestion_rate_mb": 100,
-            "ingestion_burst_size_mb": 200,
-            "shard_streams": {"enabled": False},
-        }
-    )
+    server = loki(limits=form.limits)
     since_ns = time.time_ns() - 6 * HOUR_NS
-    writers = Writers(tmp_path / "logs")
+    writers = Writers(tmp_path / "logs", "x" * form.padding_bytes)
     thread = writers.start()
-    shipper = shipper_on(server.url, writers.root)
+    sources = [f"loki-mode={writers.root}/*/.loki", f"jsonl={writers.root}/agents/*.jsonl"]
+    shipper = shipper_on(server.url, sources, "--environment", "ledger", "--batch-wait", "200ms")
     outages = {KILLS // 3, 2 * KILLS // 3} if SOAK else {KILLS // 2}
     damaged = {KILLS // 4: "positions.json", 3 * KILLS // 4: "positions.prev.json"}
     for kill in range(KILLS):
         shipper.start()
         if kill in outages:
-            server.stop()
+            server.stop(grace_s=form.grace_s)
             time.sleep(2)
             server.start()
         time.sleep(chance.uniform(0.3, 2.5))
@@ -321,17 +188,18 @@ def test_each_line_is_in_loki_once_through_kills_rotations_and_outages(
     flush(server)
     expected = writers.written
 
-    def complete() -> dict[str, list[tuple[int, str]]] | None:
-        found = all_lines(server, since_ns=since_ns)
-        return found if not expected - count(found) else None
+    def complete() -> bool:
+        return not expected - count(everything(server, SELECTOR, since_ns=since_ns))
 
     with contextlib.suppress(AssertionError):
         eventually(complete, within_s=60, what="all lines are visible")
-    found = all_lines(server, since_ns=since_ns)
+    found = everything(server, SELECTOR, since_ns=since_ns)
     have = count(found)
     missing, double = expected - have, have - expected
+    shards = sum('__stream_shard__=""' not in selector for selector in found)
     print(
-        f"{expected.total()} lines, missing {missing.total()}, double {double.total()}, {len(found)} streams"
+        f"{expected.total()} lines, missing {missing.total()}, double {double.total()}, "
+        f"{len(found)} streams, {shards} of them shards"
     )
     assert not missing, f"missing: {list(missing)[:20]}; double: {where(found, double)[:20]}"
     assert not double, "\n".join(map(str, where(found, double)))
@@ -346,6 +214,6 @@ def test_each_line_is_in_loki_once_through_kills_rotations_and_outages(
     flush(server)
 
     def nothing_missing() -> bool:
-        return not writers.written - count(all_lines(server, since_ns=since_ns))
+        return not writers.written - count(everything(server, SELECTOR, since_ns=since_ns))
 
     assert eventually(nothing_missing, within_s=60, what="with both generations gone nothing is missing")
