@@ -179,7 +179,7 @@ def test_the_retention_is_on_and_one_session_can_be_deleted(server: Loki) -> Non
     found = running(server)
     deleted = requests.post(
         f"{server.url}/loki/api/v1/delete",
-        params={"query": '{app="llm-proxy"} | session_id="nobody"', "start": "1"},
+        params={"query": '{app="llm-proxy"} | session_id="nobody"', "start": "2024-01-01T00:00:00Z"},
         timeout=10,
     )
 

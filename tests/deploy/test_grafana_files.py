@@ -228,7 +228,7 @@ def test_every_provisioning_file_has_the_version_that_grafana_asks_for() -> None
     """`apiVersion: 1`, without which Grafana reads the file in an old form or not at all."""
     files = sorted((FOLDER / "provisioning").rglob("*.yml"))
 
-    assert [path.parent.name for path in files] == ["alerting", "dashboards", "datasources"]
+    assert {path.parent.name for path in files} == {"alerting", "dashboards", "datasources"}
     assert all(yaml.safe_load(path.read_text("utf-8"))["apiVersion"] == 1 for path in files)
 
 
