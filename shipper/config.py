@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,9 @@ from shipper.layers import chosen, toml
 from shipper.push import proxy
 from shipper.push.endpoint import Endpoint, push_url
 from shipper.push.tls import make_context
+from shipper.redact import own
+from shipper.redact.own import Own
+from shipper.redact.redactor import Redactor
 from shipper.settings import SETTINGS, switch
 from shipper.sorting import Policy
 from shipper.sources.base import Source
@@ -21,7 +23,6 @@ from shipper.state import Options
 from shipper.streams import Limits
 
 _FILES = ("basic_password_file", "bearer_token_file", "ca_file", "client_cert_file", "client_key_file")
-_RULE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 class ConfigError(Exception):
@@ -48,10 +49,13 @@ class Config:
     log_format: str
     log_level: str
     redact: bool
-    redact_rules: tuple[tuple[str, str], ...]
-    """Own rules for masking: name and regular expression."""
+    redact_rules: tuple[Own, ...]
     enabled: bool | None
     """llm-proxy's own switch: None where nobody set it."""
+
+    def redactor(self) -> Redactor | None:
+        """Return what masks secrets, None where that is switched off."""
+        return Redactor(self.redact_rules) if self.redact else None
 
 
 def load(
@@ -76,7 +80,7 @@ def load(
             values[name] = setting.parse(setting.default)
     enabled = _enabled(values["enabled"], problems)
     sources = wanted.sources(source_flags, table, environ, values, default_machine, problems)
-    rules = _redact_rules(table.get("redact_rules", []), problems)
+    rules = _own_rules(table.get("redact_rules", []), problems)
     url = ""
     if values["loki_url"]:
         try:
@@ -161,30 +165,16 @@ def _check_files(endpoint: Endpoint, problems: list[str]) -> None:
             problems.append(str(error))
 
 
-def _redact_rules(tables: list[Any], problems: list[str]) -> tuple[tuple[str, str], ...]:
-    rules: dict[str, str] = {}
+def _own_rules(tables: list[Any], problems: list[str]) -> tuple[Own, ...]:
+    rules = []
     for table in tables:
         name, pattern = (table.get("name"), table.get("pattern")) if isinstance(table, dict) else (None, None)
-        if not isinstance(name, str) or not isinstance(pattern, str):
-            problems.append("[[redact]]: needs name and pattern")
-        elif not _RULE_NAME.fullmatch(name):
-            problems.append(f"[[redact]] {name!r}: name must be small letters, digits and _, 32 at most")
-        elif name in rules:
-            problems.append(f"[[redact]] {name}: is there twice")
+        if isinstance(name, str) and isinstance(pattern, str):
+            rules.append(Own(name, pattern))
         else:
-            problem = _pattern_problem(pattern)
-            if problem:
-                problems.append(f"[[redact]] {name}: pattern: {problem}")
-            rules[name] = pattern
-    return tuple(rules.items())
-
-
-def _pattern_problem(pattern: str) -> str:
-    try:
-        matches_nothing = re.compile(pattern).match("") is not None
-    except (re.error, OverflowError, RecursionError) as error:
-        return str(error)
-    return "must not match nothing" if matches_nothing else ""
+            problems.append("[[redact]]: needs name and pattern")
+    problems += own.errors(rules)
+    return tuple(rules)
 
 
 def _enabled(text: str, problems: list[str]) -> bool | None:

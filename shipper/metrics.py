@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
@@ -107,6 +107,11 @@ class Metrics:
                 self._counters["entries_dropped"].inc(amount)
         elif amount:
             self._counters[name].inc(amount)
+
+    def expect(self, name: str, labels: Iterable[str]) -> None:
+        """Show a counter's labels from now on, at 0 where nothing is counted yet."""
+        for label in labels:
+            self._children.setdefault((name, label), self._counters[name].labels(label))
 
     def observe_push(self, seconds: float) -> None:
         """Note how long a push took."""

@@ -70,7 +70,9 @@ class Service:
             watcher=self._watcher,
             retries=RetryPolicy(config.retry_max),
             max_open=config.max_open_files,
+            redactor=config.redactor(),
         )
+        self.metrics.expect("redactions", [rule.name for rule in config.redact_rules])
         self.published = Published(self.metrics)
         self._systemd = notify.Pulse(notify.of_this_process(), time.monotonic)
         self._publish_at_s = 0.0

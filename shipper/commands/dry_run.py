@@ -37,6 +37,7 @@ def dry_run(**flags: Any) -> None:
         tell,
         Silent(),
         max_open=config.max_open_files,
+        redactor=config.redactor(),
     )
     engine.files.scratch = None
     engine.sender.flushing = True

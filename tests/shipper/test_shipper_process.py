@@ -321,3 +321,25 @@ def test_llm_proxys_own_switch_is_understood(program: Program, value: str, code:
     assert done.returncode == code
     assert words in done.stderr
     assert program.arrived() == (1 if value == "true" else 0)
+
+
+def test_secrets_are_masked_unless_somebody_says_no(program: Program) -> None:
+    """By default, counted by rule; own rules come from the file."""
+    key = "sk-ant-api03-" + "Ab3" * 31 + "-AA"
+    file = program.state.parent / "c.toml"
+    file.write_text("[[redact]]\nname = 'ticket'\npattern = 'TCK-[0-9]{8}'\n")
+    program.write("a.jsonl", 1)
+    with (program.logs / "a.jsonl").open("a") as out:
+        out.write(json.dumps({"text": f"{key} TCK-12345678"}) + "\n")
+    shown = program.call("dry-run", "--config", str(file)).stdout
+    bare = program.call("dry-run", "--no-redact").stdout
+    address = program.start("--config", str(file))
+    program.until(lambda: program.arrived() == 2, "the lines have arrived")
+    metrics = page(address, "/metrics")[1]
+
+    assert key in bare
+    assert "TCK-12345678" in bare
+    for text in (shown, *program.receiver.model.lines()):
+        assert key not in text
+        assert "TCK-12345678" not in text
+    assert 'tallyship_shipper_redactions_total{rule="ticket"} 1.0' in metrics

