@@ -17,6 +17,9 @@ _RFC3339 = re.compile(
     r"(?: ?(?:[Zz]|UTC|GMT|([+-])([01]\d|2[0-3])(?::?([0-5]\d))?))?",
     re.ASCII,
 )
+_SECONDS_NS = {f"{second:02d}": second * _SECOND_NS for second in range(60)}
+_FRACTION_NS = tuple(10 ** (9 - digits) for digits in range(10))
+_BARE_CHARS = len("2026-11-21T05:06:07Z")
 _EPOCH = re.compile(r"(\d{1,19})(?:[.,](\d+))?", re.ASCII)
 # A number is a time in seconds, milliseconds, microseconds or nanoseconds by its size: each range starts in
 # 1973 and ends in the year 5138 of the unit before.
@@ -25,34 +28,32 @@ _UNITS_NS = ((10**11, _SECOND_NS), (10**14, 10**6), (10**17, 10**3), (_TOO_LARGE
 
 
 class Times:
-    """Parses times; remembers seconds seen lately, because lines that follow each other share them."""
+    """Parses times; remembers minutes seen lately, because lines that follow each other share them."""
 
-    __slots__ = ("_seconds",)
+    __slots__ = ("_minutes",)
 
     def __init__(self) -> None:
-        self._seconds: dict[str, int | None] = {}
+        self._minutes: dict[str, int | None] = {}
 
     def text_ns(self, text: str) -> int | None:
         """Return the nanoseconds of an RFC 3339 time (without a zone: UTC) or of an epoch in digits."""
-        if text[19:] == "Z":
-            found = self._seconds.get(text, -1)
-            if found != -1:
-                return found
-            ns = _parse(text)
-            self._remember(text, ns)
-            return ns
-        if len(text) > len("2026-11-21T00:00:00") and text[19] == "." and text[-1] == "Z":
-            base = self._seconds.get(text[:19], -1)
-            if base == -1:
-                # Nineteen digits before the point are no date; a minus is where a date has one.
-                base = _parse(text[:19]) if text[4] == "-" else None
-                self._remember(text[:19], base)
-            digits = text[20:-1]
-            if base is None or not (digits.isdigit() and digits.isascii()):
-                return None
-            ns = base + int(digits[:9].ljust(9, "0"))
-            return ns if ns <= MAX_NS else None
-        return _parse(text)
+        second_ns = _SECONDS_NS.get(text[17:19])
+        if second_ns is None or text[-1] != "Z":
+            return _parse(text)
+        minute_ns = self._minutes.get(text[:17], -1)
+        if minute_ns == -1:
+            minute_ns = self._minute(text[:17])
+        if minute_ns is None:
+            return _parse(text)
+        digits = text[20:-1]
+        ns = minute_ns + second_ns
+        if digits:
+            if text[19] != "." or not (digits.isdigit() and digits.isascii()):
+                return _parse(text)
+            ns += int(digits[:9]) * _FRACTION_NS[min(len(digits), 9)]
+        elif len(text) != _BARE_CHARS:
+            return None  # a point without digits
+        return ns if ns <= MAX_NS else None
 
     def value_ns(self, value: object) -> int | None:
         """Return the nanoseconds of a decoded JSON value: text, or a number of seconds to nanoseconds."""
@@ -64,10 +65,13 @@ class Times:
             return number_ns(value)
         return None
 
-    def _remember(self, key: str, ns: int | None) -> None:
-        if len(self._seconds) >= _CACHE_LIMIT:
-            self._seconds.clear()
-        self._seconds[key] = ns
+    def _minute(self, text: str) -> int | None:
+        """Return the nanoseconds of `2026-11-21T05:06:`, or None; a minus stands where a date has one."""
+        ns = _parse(f"{text}00") if text[4] == "-" else None
+        if len(self._minutes) >= _CACHE_LIMIT:
+            self._minutes.clear()
+        self._minutes[text] = ns
+        return ns
 
 
 def number_ns(value: float, unit_ns: int | None = None) -> int | None:
