@@ -113,6 +113,18 @@ class Metrics:
         for label in labels:
             self._children.setdefault((name, label), self._counters[name].labels(label))
 
+    def counts(self, name: str) -> dict[str, float]:
+        """Return a counter's amounts by its label, 0 left out."""
+        found = {}
+        for (counter, label), child in list(self._children.items()):
+            if counter == name:
+                amount = next(
+                    s.value for m in child.collect() for s in m.samples if s.name.endswith("_total")
+                )
+                if amount:
+                    found[label] = amount
+        return found
+
     def observe_push(self, seconds: float) -> None:
         """Note how long a push took."""
         self._push_seconds.observe(seconds)

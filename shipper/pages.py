@@ -90,11 +90,13 @@ class Published:
         now_s = time.monotonic()
         report, status = self.report(now_s), self._status
         if report is None or status is None:
-            return web.Page(200, web.JSON, b"{}\n")
+            return _STARTING
         body = {
             "health": report.state.value,
             **status,
             "age_seconds": round(now_s - self._told_s, 1),
+            "masked": self._metrics.counts("redactions"),
+            "dead_letters": self._metrics.counts("dead_lettered"),
             "problems": [
                 f"{check.name}: {check.detail}"
                 for check in report.checks

@@ -24,7 +24,7 @@ from shipper.positions import GENERATIONS
 from shipper.push.client import Client, Way
 from shipper.push.retry import RetryPolicy
 from shipper.saver import BackgroundSaver
-from shipper.standing import look
+from shipper.standing import Pace, look
 
 _PUBLISH_EVERY_S = 0.5
 _GATHER_S = 0.05
@@ -74,6 +74,7 @@ class Service:
         )
         self.metrics.expect("redactions", [rule.name for rule in config.redact_rules])
         self.published = Published(self.metrics)
+        self._pace = Pace()
         self._systemd = notify.Pulse(notify.of_this_process(), time.monotonic)
         self._publish_at_s = 0.0
         self._last_watch_problem = ""
@@ -220,6 +221,8 @@ class Service:
         wall_ns = time.time_ns()
         names = [source.name for source in self.config.sources]
         status = look(self.engine, self._watcher, self._dead, names, now_s=now_s, wall_ns=wall_ns)
+        status["loki"] = self.config.endpoint.base_url
+        status["lines_per_second"] = self._pace.per_second(now_s, status["entries_sent"])
         status["uptime_seconds"] = round((wall_ns - self.started_ns) / 1e9, 1)
         # With ten thousand files a look at all of them takes milliseconds: it may cost a third of a percent.
         self._publish_at_s = now_s + min(10.0, max(_PUBLISH_EVERY_S, 300 * (time.monotonic() - now_s)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from shipper.deadletter import DeadLetters
@@ -10,6 +11,8 @@ from shipper.follow.inotify import Watcher
 from shipper.times import rfc3339
 
 Status = dict[str, Any]
+_PACE_S = 60.0
+_MARK_EVERY_S = 5.0
 _NO_LAG: dict[str, float] = {"files": 0, "bytes": 0, "seconds": 0.0}
 
 
@@ -48,6 +51,22 @@ def look(
         "last_save_age_seconds": round(now_s - engine.saved_at_s, 3) if engine.saves.durable else None,
         "lag": _lag(engine, source_names, wall_ns),
     }
+
+
+class Pace:
+    """Lines a second over about the last minute."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int]] = deque()
+
+    def per_second(self, now_s: float, total: int) -> float | None:
+        """Take the total of now; return the rate, None before there is one."""
+        if not self._marks or now_s - self._marks[-1][0] >= _MARK_EVERY_S:
+            self._marks.append((now_s, total))
+        while len(self._marks) > 1 and now_s - self._marks[1][0] >= _PACE_S:
+            self._marks.popleft()
+        since_s, before = self._marks[0]
+        return round((total - before) / (now_s - since_s), 1) if now_s > since_s else None
 
 
 def _oldest_s(engine: Engine, now_s: float) -> float:

@@ -274,6 +274,7 @@ def test_status_and_positions_show_how_far_it_is(program: Program) -> None:
         return bool(rows) and rows[0]["settled"] == size
 
     program.until(settled, "the positions are saved")
+    program.until(lambda: page(address, "/-/ready")[0] == 200, "it is ready")
     shown: list[str] = []
 
     def told() -> bool:
@@ -283,7 +284,9 @@ def test_status_and_positions_show_how_far_it_is(program: Program) -> None:
     program.until(told, "the status says so")
     table = program.call_plain("positions").stdout
 
-    assert "last error  none" in shown[-1]
+    assert "last error    none" in shown[-1]
+    assert json.loads(program.call_plain("status", "--json", "--address", address).stdout)["files"] == 1
+    assert "\x1b" not in shown[-1]
     assert str(program.logs / "a.jsonl") in table
 
 
