@@ -93,9 +93,12 @@ def look(path: pathlib.Path, fill: Fill, split: Split) -> Iterator[Item]:
 
 
 def slices(fd: int, size: int = SLICE_BYTES) -> Iterator[tuple[list[bytes], int]]:
-    """Yield whole lines, without their newlines, and the offset after them; a torn last line is left."""
-    offset, left = 0, b""
-    while piece := os.pread(fd, size, offset + len(left)):
+    """Yield whole lines, without their newlines, and the offset after them; a torn last line is left.
+
+    What is appended later is not looked at: it is of a cause that is not mended yet.
+    """
+    offset, left, end = 0, b"", os.fstat(fd).st_size
+    while piece := os.pread(fd, min(size, end - offset - len(left)), offset + len(left)):
         data = left + piece
         cut = data.rfind(b"\n") + 1
         left = data[cut:]
