@@ -42,7 +42,7 @@ bench: $(RUNTIME)
 
 soak: $(DEV)
 	@sh integration/prepare
-	TALLYSHIP_SOAK=1 TALLYSHIP_REQUIRE_INTEGRATION=1 $(BIN)/pytest integration/test_ledger.py
+	TALLYSHIP_SOAK=1 TALLYSHIP_REQUIRE_INTEGRATION=1 $(BIN)/pytest -s integration/test_ledger.py
 
 image-cache:
 	integration/images/make binaries
