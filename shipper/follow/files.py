@@ -324,7 +324,7 @@ class Files:
                 self._look_again(os.path.dirname(path), now_s)  # noqa: PTH120 - plain text, thousands of them
             known = self._by_path.get(path)
             if known is not None and (known.dev, known.ino) == (status.st_dev, status.st_ino):
-                if status.st_size != known.read or status.st_mtime_ns != known.mtime_ns:
+                if status.st_size != max(known.read, known.scanned) or status.st_mtime_ns != known.mtime_ns:
                     self._changed(known, status)
                 continue
             if known is not None:
@@ -783,17 +783,17 @@ class Files:
         limit = self._max_open - 1 if make_room else self._max_open
         if self.open_count <= limit:
             return
-        idle = [
-            t
-            for t in self._open.values()
-            if t.phase is Phase.FOLLOWING
-            and t.account.clear
-            and t.read == t.size
-            and self._stands_at(t, t.path)
+        at_path = [
+            t for t in self._open.values() if t.phase is Phase.FOLLOWING and self._stands_at(t, t.path)
         ]
-        idle.sort(key=lambda t: t.mtime_ns)
+        at_path.sort(key=lambda t: t.mtime_ns)
+        idle = [t for t in at_path if t.account.clear and max(t.read, t.scanned) >= t.size]
         # A few more than must be, so that a storm of new files does not sort the list for each of them.
-        for tracked in idle[: self.open_count - limit + self._max_open // 8]:
+        closed = idle[: self.open_count - limit + self._max_open // 8]
+        if make_room and not closed:
+            # One that has more to read, or unsettled lines: it is opened again when it is its turn.
+            closed = sorted(at_path, key=lambda t: not t.account.clear)[: self.open_count - limit]
+        for tracked in closed:
             tracked.close()
             self._open.pop(tracked.id, None)
 
