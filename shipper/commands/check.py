@@ -28,11 +28,11 @@ def check(**flags: Any) -> None:
         for text in source.patterns:
             found = walk(pattern(text))
             unreadable = [path for path in found.files if not os.access(path, os.R_OK)]
-            problems += len(unreadable) + len(found.problems)
+            problems += len(unreadable) + len(found.problems) + len(found.refused)
             click.echo(f"{source.name}: {text}: {len(found.files)} files")
             for path in unreadable:
                 click.echo(f"  cannot be read: {path}")
-            for path, why in found.problems:
+            for path, why in found.problems + found.refused:
                 click.echo(f"  {path}: {why}")
     problems += _check_state(config)
     problems += _check_loki(config)

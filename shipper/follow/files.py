@@ -17,9 +17,9 @@ from shipper.follow.inotify import Hints, Watcher
 from shipper.follow.phase import Happening, Phase
 from shipper.follow.resting import Resting
 from shipper.follow.tracked import Tracked, holds
-from shipper.follow.tree import Found, Pattern, Refused, is_away, open_regular, pattern, walk
+from shipper.follow.tree import Found, Pattern, Refused, is_away, is_below, open_regular, pattern, walk
 from shipper.ledger import Chunk
-from shipper.positions import FileRecord
+from shipper.positions import GENERATIONS, FileRecord
 from shipper.sources.base import Source
 from shipper.stamp import SLOTS, unpacked
 from shipper.streams import Stream
@@ -29,6 +29,8 @@ QUIET_S = 10.0
 """A file without a path is finished when it has not grown for so long."""
 MAX_UNPACKED_BYTES = 4 << 30
 _SEARCHED_PER_DIRECTORY = 5000
+_TOLD_NAMES = 10_000
+_STATE_FILES = (*GENERATIONS, "dead-letters.jsonl")
 
 
 class Covered(NamedTuple):
@@ -53,6 +55,7 @@ class Files:
         max_open: int,
         watcher: Watcher | None = None,
         scratch: pathlib.Path | None = None,
+        state_dir: pathlib.Path | None = None,
     ) -> None:
         self._covers = [Covered(s, pattern(text)) for s in sources for text in s.patterns]
         self._tell = tell
@@ -60,6 +63,9 @@ class Files:
         self._max_open = max_open
         self._watcher = watcher
         self.scratch = scratch
+        self._state_dir = None if state_dir is None else os.path.realpath(state_dir)
+        """Nothing below it is followed: each save would be something new to ship."""
+        self._told_refused: set[str] = set()
         self.all: dict[int, Tracked] = {}
         self._by_path: dict[str, Tracked] = {}
         self._by_inode: dict[tuple[int, int], Tracked] = {}
@@ -79,6 +85,9 @@ class Files:
         self._streams: list[Stream] = []
         self._floored: dict[int, Tracked] = {}
         self._told_gone: set[str] = set()
+        self._leaving: dict[int, Tracked] = {}
+        """Files that no source covers any more, and of which lines are in memory."""
+        self._uncovered: list[FileRecord] = []
 
     # ---- what the engine calls
 
@@ -94,9 +103,59 @@ class Files:
         Where unsettled lines of one have to be read again, it is noted in `floored`.
         """
         self._streams, self._floored = streams, floored
+        self._tell_of_state_dir()
         for record in records:
             self._restore(record, now_s)
         self._forget()
+
+    def reconfigure(self, sources: Iterable[Source], *, max_open: int) -> None:
+        """Follow other sources from now on.
+
+        Files that are still covered go on. The record of one that is not comes to rest as soon as nothing of
+        it is in memory.
+        """
+        self._covers = [Covered(s, pattern(text)) for s in sources for text in s.patterns]
+        self._max_open = max_open
+        self._told_gone.clear()
+        self._rescan_at_s = -math.inf
+        for tracked in list(self.all.values()):
+            covers = self._covering(tracked.record())
+            if not covers:
+                self._leave(tracked)
+                continue
+            tracked.serve(covers[0].source, covers[0].pattern.root)
+            if self._leaving.pop(tracked.id, None) is not None:
+                self._come_back(tracked)
+        self._uncovered = self.resting.take_uncovered()
+
+    def _leave(self, tracked: Tracked) -> None:
+        self._leaving[tracked.id] = tracked
+        self._unlist(tracked)
+        self._draining.pop(tracked.id, None)
+
+    def _come_back(self, tracked: Tracked) -> None:
+        self._list_inode(tracked)
+        self.ready[tracked.id] = tracked
+        if tracked.account.floors:
+            self._floored[tracked.id] = tracked
+        if tracked.phase is Phase.FOLLOWING and tracked.path not in self._by_path:
+            self._by_path[tracked.path] = tracked
+        else:
+            self._draining[tracked.id] = tracked
+
+    def _let_leave(self, now_s: float) -> None:
+        """Read nothing more of files that no source covers, and keep their records once they are quiet."""
+        for tracked in list(self._leaving.values()):
+            self.ready.pop(tracked.id, None)
+            self._floored.pop(tracked.id, None)
+            if not tracked.account.pending:
+                del self._leaving[tracked.id]
+                self.resting.put(tracked.record(), self._wall_s(), covered=False)
+                tracked.account.floors.clear()
+                self._forget_file(tracked)
+        records, self._uncovered = self._uncovered, []
+        for record in records:
+            self._restore(record, now_s)
 
     def records(self) -> list[bytes]:
         """Return the records that must be saved, encoded."""
@@ -113,6 +172,7 @@ class Files:
         """Look at what has happened: inotify's hints, and every ten seconds everything."""
         self._nothing_idle = False
         self.copies.begin_turn()
+        self._let_leave(now_s)
         if self._watcher is not None:
             self._heed(self._watcher.hints(), now_s, version)
         if now_s >= self._rescan_at_s:
@@ -155,23 +215,46 @@ class Files:
         seen: set[str] = set()
         directories: set[str] = set()
         for covered in self._covers:
-            found = walk(covered.pattern)
+            found = walk(covered.pattern, outside=self._state_dir)
             directories.update(found.directories)
             for _ in range(3):
                 fresh = self._watch(found)
                 if not fresh:
                     break
                 # What came to be between the scan and the watch is seen by a second scan.
-                found = walk(covered.pattern)
+                found = walk(covered.pattern, outside=self._state_dir)
             self._take(covered, found, now_s, version)
             seen.update(found.files)
             for path, why in found.problems:
                 self._tell("unreadable_directory", level="warning", path=path, error=why)
+            for path, why in found.refused:
+                self._refuse(path, why)
         if self._watcher is not None:
             self._watcher.forget_all_but(directories)
         for path in self._by_path.keys() - seen:
             self._check_path(path, now_s)
         self._close_idle()
+
+    def _refuse(self, path: str, why: str) -> None:
+        """Tell of a name that is not followed, once."""
+        if path not in self._told_refused and len(self._told_refused) < _TOLD_NAMES:
+            self._told_refused.add(path)
+            self._tell("refused_file", level="warning", path=path, error=why)
+
+    def _tell_of_state_dir(self) -> None:
+        """Warn where a source covers what the shipper itself writes."""
+        state_dir = self._state_dir
+        if state_dir is None:
+            return
+        for covered in self._covers:
+            if any(covered.pattern.matches(f"{state_dir}/{name}") for name in _STATE_FILES):
+                self._tell(
+                    "state_directory_in_source",
+                    level="warning",
+                    source=covered.source.name,
+                    path=state_dir,
+                    consequence="nothing below it is followed",
+                )
 
     def next_deadline_s(self) -> float:
         """Return the monotonic time at which `poll` must be called at the latest."""
@@ -453,6 +536,8 @@ class Files:
         if path in self._by_path:
             self._check_path(path, now_s)
         for covered in self._covers:
+            if is_below(path, self._state_dir):
+                return
             if path not in self._by_path and covered.pattern.matches(path):
                 try:
                     status = os.lstat(path)
@@ -467,11 +552,11 @@ class Files:
         for covered in self._covers:
             root = covered.pattern.root
             if directory == root or directory.startswith(root + "/") or root.startswith(directory + "/"):
-                found = walk(covered.pattern, directory)
+                found = walk(covered.pattern, directory, outside=self._state_dir)
                 for _ in range(3):
                     if not self._watch(found):
                         break
-                    found = walk(covered.pattern, directory)
+                    found = walk(covered.pattern, directory, outside=self._state_dir)
                 self._take(covered, found, now_s, version)
         for path in [p for p in self._by_path if p.startswith(directory + "/")]:
             self._check_path(path, now_s)
@@ -608,7 +693,9 @@ class Files:
         For a file that was renamed: its first path, or its directory.
         """
         kind = record.source.partition("=")[0]
-        covers = [c for c in self._covers if c.source.kind == kind]
+        covers = [
+            c for c in self._covers if c.source.kind == kind and not is_below(record.path, self._state_dir)
+        ]
         found = [c for c in covers if c.pattern.matches(record.path)]
         if not found and record.origin:
             directory = os.path.dirname(record.path)  # noqa: PTH120 - plain text

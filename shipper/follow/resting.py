@@ -42,6 +42,13 @@ class Resting:
             self._remove(record)
         return taken
 
+    def take_uncovered(self) -> list[FileRecord]:
+        """Return the records that no source covers; they rest no more, unless they are put back."""
+        taken = [r for r in self._records.values() if r.id not in self._by_directory.get(_directory(r), {})]
+        for record in taken:
+            self._remove(record)
+        return taken
+
     def has(self, directory: str) -> bool:
         """Tell whether covered records of a directory rest."""
         return directory in self._by_directory

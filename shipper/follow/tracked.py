@@ -97,6 +97,15 @@ class Tracked:
         """Time of the next line, as far as it has been looked at."""
         self.encoded = b""
 
+    def serve(self, source: Source, root: str) -> None:
+        """Go on for another source; what is unsettled keeps the labels by which it was sorted."""
+        info = source.describe(self.origin)
+        if info.labels != self.info.labels and not self.account.clear:
+            self.eras = [*self.eras, Era(self.read, self.info.labels)]
+        self.source, self.info, self.root = source, info, root
+        self.head_ns = None
+        self.account.dirty = True
+
     def happened(self, happening: Happening) -> None:
         """Go on in the table."""
         self.phase = after(self.phase, happening)

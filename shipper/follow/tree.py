@@ -10,6 +10,7 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 _MAGIC = re.compile(r"[*?\[]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -43,6 +44,8 @@ class Found:
     directories: list[str] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     """(path, what went wrong), for directories that cannot be read."""
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    """(path, why), for names that are not followed."""
 
 
 def pattern(text: str) -> Pattern:
@@ -60,17 +63,28 @@ def patterns(texts: tuple[str, ...]) -> tuple[Pattern, ...]:
     return tuple(map(pattern, texts))
 
 
-def walk(wanted: Pattern, under: str | None = None) -> Found:
-    """Return the pattern's files, and its directories, all or only those below `under`."""
+def walk(wanted: Pattern, under: str | None = None, *, outside: str | None = None) -> Found:
+    """Return the pattern's files and its directories: all, or those below `under`; none below `outside`."""
     found = Found()
-    _walk(wanted.root, wanted.parts, found, under, 0)
+    _walk(wanted.root, wanted.parts, found, _Bounds(under, outside), 0)
     return found
 
 
+class _Bounds(NamedTuple):
+    under: str | None
+    outside: str | None
+
+    def admit(self, directory: str) -> bool:
+        if is_below(directory, self.outside):
+            return False
+        under = self.under
+        return under is None or directory.startswith(under) or is_below(under, directory)
+
+
 def _walk(  # noqa: C901, PLR0912 - one loop over a directory, whose cases belong side by side
-    directory: str, parts: tuple[str, ...], found: Found, under: str | None, depth: int
+    directory: str, parts: tuple[str, ...], found: Found, bounds: _Bounds, depth: int
 ) -> None:
-    if depth > MAX_DEPTH or not _on_the_way(directory, under):
+    if depth > MAX_DEPTH or not bounds.admit(directory):
         return
     try:
         entries = os.scandir(directory)
@@ -86,14 +100,14 @@ def _walk(  # noqa: C901, PLR0912 - one loop over a directory, whose cases belon
         for entry in entries:
             if not is_text(entry.name):
                 if _is_leaf(parts, entry.name) or (rest and entry.is_dir(follow_symlinks=False)):
-                    found.problems.append((_escaped(entry.path), "the name is not UTF-8: not followed"))
+                    found.refused.append((_escaped(entry.path), "the name is not UTF-8: not followed"))
                 continue
             if rest and entry.is_dir(follow_symlinks=False):
                 if head == "**":
                     if not entry.name.startswith("."):
-                        _walk(entry.path, parts, found, under, depth + 1)
+                        _walk(entry.path, parts, found, bounds, depth + 1)
                 elif matches(entry.name):
-                    _walk(entry.path, rest, found, under, depth + 1)
+                    _walk(entry.path, rest, found, bounds, depth + 1)
             if _is_leaf(parts, entry.name) and entry.is_file(follow_symlinks=False):
                 try:
                     found.files[entry.path] = entry.stat(follow_symlinks=False)
@@ -101,7 +115,7 @@ def _walk(  # noqa: C901, PLR0912 - one loop over a directory, whose cases belon
                     # Gone between the listing and the stat: the next rescan sees what became of it.
                     continue
     if head == "**" and len(rest) > 1:
-        _walk(directory, rest, found, under, depth + 1)
+        _walk(directory, rest, found, bounds, depth + 1)
 
 
 def is_text(path: str) -> bool:
@@ -119,10 +133,9 @@ def _is_leaf(parts: tuple[str, ...], name: str) -> bool:
     return parts[0] == "**" and len(parts) == 2 and _matcher(parts[1])(name)  # noqa: PLR2004 - `**` and the file
 
 
-def _on_the_way(directory: str, under: str | None) -> bool:
-    return (
-        under is None or directory.startswith(under) or (under + "/").startswith(directory.rstrip("/") + "/")
-    )
+def is_below(path: str, directory: str | None) -> bool:
+    """Tell whether a path is the directory or lies in it."""
+    return directory is not None and (path + "/").startswith(directory.rstrip("/") + "/")
 
 
 @functools.lru_cache(maxsize=256)

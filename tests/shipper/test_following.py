@@ -13,6 +13,7 @@ from shipper_world import World
 
 from shipper.follow.phase import TABLE, Happening, Phase, after
 from shipper.follow.tree import pattern, walk
+from shipper.sources.jsonl import Jsonl
 from shipper.sources.loki_mode import LokiMode
 from shipper.state import Options
 
@@ -213,6 +214,48 @@ def test_links_and_things_that_are_no_files_are_not_opened(world: Make) -> None:
     one.settle()
 
     assert texts(one) == ["good"]
+
+
+def test_a_name_that_is_no_utf8_is_told_once_as_a_refused_file(world: Make) -> None:
+    """Not at each rescan, and not as a directory that cannot be read: none is."""
+    one = world()
+    one.write("good.jsonl", one.line("good"))
+    for name in (b"\xff.jsonl", b"\xfe.jsonl"):
+        (one.logs / os.fsdecode(name)).write_text(one.line("bad") + "\n")
+    one.start()
+    one.settle()
+    one.pump(60.0)
+
+    told = [(event, fields["path"]) for event, fields in one.told if event.startswith(("refused", "unread"))]
+    assert sorted(told) == [("refused_file", f"{one.logs}/\\udc{byte}.jsonl") for byte in ("fe", "ff")]
+    assert texts(one) == ["good"]
+
+
+@pytest.mark.parametrize("pattern_", ["**/*.json*", "state/*.jsonl", "*/p*.json"])
+def test_the_state_directory_is_never_followed(world: Make, pattern_: str) -> None:
+    """Each save would be something new to ship, and a dead letter would be shipped to be buried again."""
+    one = world(sources=lambda logs: [Jsonl(f"{logs.parent}/{pattern_}", "test", "u@h")])
+    (one.state / "deeper").mkdir()
+    for path in (one.state / "dead-letters.jsonl", one.state / "deeper/x.jsonl"):
+        path.write_text(one.line("state") + "\n")
+    good = one.write("good.jsonl", one.line("good"))
+    one.start()
+    one.settle()
+    warnings = [fields for event, fields in one.told if event == "state_directory_in_source"]
+
+    assert texts(one) == (["good"] if pattern(f"{one.root}/{pattern_}").matches(str(good)) else [])
+    assert len(warnings) == 1
+
+
+def test_a_directory_beside_the_state_directory_is_followed(world: Make) -> None:
+    """Its name begins like it, and no more."""
+    one = world(sources=lambda logs: [Jsonl(f"{logs.parent}/state*/*.jsonl", "test", "u@h")])
+    (one.root / "state-of-others").mkdir()
+    (one.root / "state-of-others/a.jsonl").write_text(one.line("a") + "\n")
+    one.start()
+    one.settle()
+
+    assert texts(one) == ["a"]
 
 
 def test_more_files_than_descriptors_are_all_sent(world: Make) -> None:

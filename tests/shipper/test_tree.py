@@ -60,5 +60,6 @@ def test_a_name_that_is_no_utf8_costs_its_own_file_only(tmp_path: pathlib.Path) 
     found = walk(wanted)
 
     assert [pathlib.Path(path).name for path in found.files] == ["good.jsonl"]
-    assert found.problems == [(f"{tmp_path}/\\udcff.jsonl", "the name is not UTF-8: not followed")]
+    assert found.problems == []
+    assert found.refused == [(f"{tmp_path}/\\udcff.jsonl", "the name is not UTF-8: not followed")]
     assert not wanted.matches(os.fsdecode(bad))
