@@ -129,6 +129,22 @@ class Engine:
         self.files.rescan(now_s, self.saves.next)
         return loaded.warnings
 
+    def reconfigure(
+        self,
+        sources: Iterable[Source],
+        *,
+        options: Options,
+        retries: RetryPolicy,
+        max_open: int,
+        redactor: Redactor | None,
+    ) -> None:
+        """Go on in another way from the next `pump` on. Nothing that was read or decided is given up."""
+        self._options = options
+        self.sender.reconfigure(options, retries)
+        self._reader.reconfigure(options, redactor)
+        self.files.reconfigure(sources, max_open=max_open)
+        self.saves.dirty = True
+
     def pump(self) -> float:
         """Do what can be done now.
 

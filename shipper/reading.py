@@ -67,6 +67,11 @@ class Reader:
         self._tell = tell
         self._meter = meter
 
+    def reconfigure(self, options: Options, redactor: Redactor | None) -> None:
+        """Go on in another way with what is read from now on."""
+        self._options = options
+        self._redactor = redactor
+
     def read(self, now_s: float) -> bool:
         """Read until the window is full or nothing is ready; return True when more could be read at once."""
         self._wake_floored()

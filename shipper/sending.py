@@ -105,6 +105,14 @@ class Sender:
         """True: the same, because descriptors are short and only acknowledged files can be closed."""
         self.unpaced = False
 
+    def reconfigure(self, options: Options, policy: RetryPolicy) -> None:
+        """Go on in another way. Streams that wait are tried at once: the cause may be what was mended."""
+        self._options = options
+        self._policy = policy
+        for queue in self.queues.values():
+            queue.rounds.policy = policy
+            queue.not_before_s = -math.inf
+
     # ---- what the reader asks
 
     def accepts(self, stream: Stream) -> bool:

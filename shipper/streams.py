@@ -60,6 +60,10 @@ class Registry:
         self.overflows = 0
         """How often a value or a stream became `other`."""
 
+    def recap(self, caps: Mapping[str, int]) -> None:
+        """Take other caps; values that are known stay known."""
+        self._caps = caps
+
     def restore(self, values: dict[str, list[str]], streams: list[dict[str, str]]) -> None:
         """Take over what an earlier run knew."""
         self.values = {name: set(known) for name, known in values.items()}

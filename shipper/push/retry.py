@@ -30,10 +30,10 @@ class RetryPolicy:
 class Rounds:
     """The failures of one stream. One owner; `chance` returns a number from 0 to 1."""
 
-    __slots__ = ("_chance", "_policy", "_waits", "failures", "open")
+    __slots__ = ("_chance", "_waits", "failures", "open", "policy")
 
     def __init__(self, policy: RetryPolicy, chance: Callable[[], float]) -> None:
-        self._policy = policy
+        self.policy = policy
         self._chance = chance
         self.failures = 0
         """Failures in the present round."""
@@ -44,25 +44,25 @@ class Rounds:
     def failed(self) -> tuple[float, bool]:
         """Count a failure; return the seconds to wait, and whether this one ended a round."""
         self.failures += 1
-        if self.open or self.failures > self._policy.retries:
-            ended = not self.open or self.failures > self._policy.retries
+        if self.open or self.failures > self.policy.retries:
+            ended = not self.open or self.failures > self.policy.retries
             self.open = True
             if ended:
                 self.failures = 0
             self._waits = None
-            return self._policy.probe_s, ended
+            return self.policy.probe_s, ended
         if self._waits is None:
-            self._waits = backoff.expo(base=2, factor=self._policy.base_s, max_value=self._policy.cap_s)
+            self._waits = backoff.expo(base=2, factor=self.policy.base_s, max_value=self.policy.cap_s)
             next(self._waits)  # the generator's first value is a start signal, not a pause
         pause = float(next(self._waits))
-        return min(pause * (1 + JITTER * self._chance()), self._policy.cap_s), False
+        return min(pause * (1 + JITTER * self._chance()), self.policy.cap_s), False
 
     def hopeless(self) -> float:
         """Open the circuit at once (wrong credentials or address); return the seconds to wait."""
         self.open = True
         self.failures = 0
         self._waits = None
-        return self._policy.probe_s
+        return self.policy.probe_s
 
     def succeeded(self) -> None:
         """Forget all failures."""
