@@ -88,9 +88,6 @@ class Files:
         self._leaving: dict[int, Tracked] = {}
         """Files that no source covers any more, and of which lines are in memory."""
         self._uncovered: list[FileRecord] = []
-        self._leaving: dict[int, Tracked] = {}
-        """Files that no source covers any more, and of which lines are in memory."""
-        self._uncovered: list[FileRecord] = []
 
     # ---- what the engine calls
 
@@ -160,55 +157,6 @@ class Files:
         for record in records:
             self._restore(record, now_s)
 
-    def reconfigure(self, sources: Iterable[Source], *, max_open: int) -> None:
-        """Follow other sources from now on.
-
-        Files that are still covered go on. The record of one that is not comes to rest as soon as nothing of
-        it is in memory.
-        """
-        self._covers = [Covered(s, pattern(text)) for s in sources for text in s.patterns]
-        self._max_open = max_open
-        self._told_gone.clear()
-        self._rescan_at_s = -math.inf
-        for tracked in list(self.all.values()):
-            covers = self._covering(tracked.record())
-            if not covers:
-                self._leave(tracked)
-                continue
-            tracked.serve(covers[0].source, covers[0].pattern.root)
-            if self._leaving.pop(tracked.id, None) is not None:
-                self._come_back(tracked)
-        self._uncovered = self.resting.take_uncovered()
-
-    def _leave(self, tracked: Tracked) -> None:
-        self._leaving[tracked.id] = tracked
-        self._unlist(tracked)
-        self._draining.pop(tracked.id, None)
-
-    def _come_back(self, tracked: Tracked) -> None:
-        self._list_inode(tracked)
-        self.ready[tracked.id] = tracked
-        if tracked.account.floors:
-            self._floored[tracked.id] = tracked
-        if tracked.phase is Phase.FOLLOWING and tracked.path not in self._by_path:
-            self._by_path[tracked.path] = tracked
-        else:
-            self._draining[tracked.id] = tracked
-
-    def _let_leave(self, now_s: float) -> None:
-        """Read nothing more of files that no source covers, and keep their records once they are quiet."""
-        for tracked in list(self._leaving.values()):
-            self.ready.pop(tracked.id, None)
-            self._floored.pop(tracked.id, None)
-            if not tracked.account.pending:
-                del self._leaving[tracked.id]
-                self.resting.put(tracked.record(), self._wall_s(), covered=False)
-                tracked.account.floors.clear()
-                self._forget_file(tracked)
-        records, self._uncovered = self._uncovered, []
-        for record in records:
-            self._restore(record, now_s)
-
     def records(self) -> list[bytes]:
         """Return the records that must be saved, encoded."""
         return [
@@ -224,7 +172,6 @@ class Files:
         """Look at what has happened: inotify's hints, and every ten seconds everything."""
         self._nothing_idle = False
         self.copies.begin_turn()
-        self._let_leave(now_s)
         self._let_leave(now_s)
         if self._watcher is not None:
             self._heed(self._watcher.hints(), now_s, version)
