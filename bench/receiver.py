@@ -168,7 +168,7 @@ class Receiver:
         self.sink = sink
         self.script = script
         self.ready = Answer(200, "ready\n")
-        """What it answers to a GET."""
+        """What it answers to a GET; with the status 0 it hangs up."""
         self.requests: list[Request] = []
         self.keep_requests = False
         self.lock = threading.Lock()
@@ -195,6 +195,11 @@ class Receiver:
                 return scripted
             return self.model.push(request.body)
 
+    @property
+    def connections(self) -> int:
+        """How many connections it has taken."""
+        return self._server.taken
+
     def close(self) -> None:
         """Stop, and end the connections that are there, as a process does that ends."""
         self._server.shutdown()
@@ -212,12 +217,14 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, *arguments: Any) -> None:
         self.connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self.taken = 0
         super().__init__(*arguments)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Take the next connection, and know of it."""
         connection, address = super().get_request()
         self.connections.add(connection)
+        self.taken += 1
         return connection, address
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -254,7 +261,10 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:  # noqa: C901 
             self._send(receiver.answer(Request(dict(self.headers), body, time.monotonic())))
 
         def do_GET(self) -> None:
-            self._send(receiver.ready)
+            if receiver.ready.status:
+                self._send(receiver.ready)
+            else:
+                self.close_connection = True
 
         def _send(self, answer: Answer) -> None:
             text = answer.text.encode()

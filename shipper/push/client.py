@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable
 
 from shipper.push import encode
 from shipper.push.answer import Action, Verdict, judge, no_answer, not_ready
-from shipper.push.connection import Connection
 from shipper.push.endpoint import Endpoint
-from shipper.push.greeting import Greeting, NotReadyError
+from shipper.push.greeting import Greeted, NotReadyError
 from shipper.push.readiness import Readiness
 from shipper.push.reread import Reread
 from shipper.push.retry_after import retry_after_s
@@ -109,8 +108,7 @@ class Client:
     def _work(self) -> None:
         way: Way | None = None
         version = 0
-        connection: Connection | None = None
-        greeting: Greeting | None = None
+        connection: Greeted | None = None
         while (push := self._waiting.get()) is not None:
             started = time.perf_counter()
             if connection is None or way is not self._way or version != way.version:
@@ -118,10 +116,7 @@ class Client:
                     connection.close()
                 way = self._way
                 version = way.version
-                greeting = Greeting(self._readiness, way.endpoint.base_url, way.headers.current)
-                connection = Connection(way.endpoint, way.context, greeting)
-            elif greeting is not None and greeting.stale:
-                connection.close()
+                connection = Greeted(way.endpoint, way.context, self._readiness)
             body = push.batch.body
             if way.endpoint.use_gzip:
                 body = encode.gzip(body)
@@ -134,7 +129,7 @@ class Client:
             connection.close()
 
 
-def _post(connection: Connection, body: bytes, way: Way, readiness: Readiness) -> Verdict:
+def _post(connection: Greeted, body: bytes, way: Way, readiness: Readiness) -> Verdict:
     try:
         answer = connection.post(body, way.headers.current())
     except NotReadyError as error:

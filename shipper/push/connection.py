@@ -62,6 +62,11 @@ class Connection:
         self._http = _Http(parts.netloc)
         self._kept = False
 
+    @property
+    def is_open(self) -> bool:
+        """True while there is a connection, as far as is known."""
+        return self._http.sock is not None
+
     def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send a push to the endpoint's own path; raises whatever the network does."""
         return self.ask("POST", self._path, headers, body)

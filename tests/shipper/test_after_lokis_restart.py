@@ -141,3 +141,29 @@ def test_a_connection_that_goes_on_is_asked_once(
     loki.ready = WAITING
 
     assert push().status == 204
+
+
+def test_a_connection_is_kept_while_it_is_asked_again(
+    receivers: Callable[..., Receiver], pushing: Callable[..., Pushing]
+) -> None:
+    """A busy Loki that answers 500 now and then is not made to take new connections as well."""
+    loki = receivers()
+    push = pushing(loki)
+    loki.sink, loki.script = False, lambda _request: Answer(500, "busy")
+    for _ in range(5):
+        assert push().reason == "server_error"
+    loki.sink = True
+    assert push().status == 204
+
+    assert loki.connections == 1
+
+
+def test_a_loki_behind_a_port_that_answers_nothing_is_unreachable(
+    receivers: Callable[..., Receiver], pushing: Callable[..., Pushing]
+) -> None:
+    """As a container's port is, while there is no Loki in it yet: nothing is pushed blindly."""
+    loki = receivers()
+    loki.ready = Answer(0)
+
+    assert pushing(loki)().reason == "unreachable"
+    assert loki.pushes == 0
