@@ -190,10 +190,45 @@ class Files:
                 self._look_at(path, now_s, version)
             else:
                 self.ready[tracked.id] = tracked
+        known = {journey[0] for journey in hints.journeys if journey[0] in self._by_path}
         for path in hints.moved:
             self._look_at(path, now_s, version)
+        for journey in hints.journeys:
+            if journey[0] in known:
+                known.discard(journey[0])  # another file that leaves this name was not known
+            else:
+                self._follow_journey(journey, now_s, version)
         for directory in hints.directories:
             self._scan(directory, now_s, version)
+
+    def _follow_journey(self, names: list[str | None], now_s: float, version: int) -> None:
+        """Read a file that had a covered name for a moment, between two looks, where it is now."""
+        *before, last = names
+        passed = ((c, name) for name in before for c in self._covers if name and c.pattern.matches(name))
+        covered, path = next(passed, (None, None))
+        if covered is None or path is None or path.endswith(".gz") or is_below(path, self._state_dir):
+            return
+        if last is not None and any(c.pattern.matches(last) for c in self._covers):
+            return
+        try:
+            if last is None:
+                raise FileNotFoundError(path)
+            fd = open_regular(last, covered.pattern.root)
+        except (Refused, OSError):
+            self._tell(
+                "missed_file", level="warning", path=path, consequence="it left before it was looked at"
+            )
+            return
+        status = os.fstat(fd)
+        if (status.st_dev, status.st_ino) in self._by_inode:
+            os.close(fd)
+            return
+        tracked = self._make(covered, path, version)
+        self._adopt(tracked, fd)
+        tracked.happened(Happening.LOST_PATH)
+        tracked.lost_path_s = now_s
+        self._draining[tracked.id] = tracked
+        self.ready[tracked.id] = tracked
 
     def _end_waits(self, now_s: float, version: int) -> None:
         """Read the files that are no copies, and go on in those that are."""

@@ -19,6 +19,8 @@ _MASK = (
     | flags.DONT_FOLLOW
 )
 _CHANGES_NAMES = flags.CREATE | flags.MOVED_FROM | flags.MOVED_TO | flags.DELETE
+_MOVED_FROM = int(flags.MOVED_FROM)
+_MOVED_TO = int(flags.MOVED_TO)
 _OVERFLOW = int(flags.Q_OVERFLOW)
 _ISDIR = int(flags.ISDIR)
 _IGNORED = int(flags.IGNORED)
@@ -33,6 +35,8 @@ class Hints(NamedTuple):
     """Paths of files that came, went or were renamed."""
     directories: set[str]
     """Directories that came, went or were renamed: to be scanned again."""
+    journeys: list[list[str | None]]
+    """Of each file that was renamed: its names in order, the last one None if that is not known."""
     overflow: bool
 
 
@@ -90,11 +94,12 @@ class Watcher:
 
     def hints(self) -> Hints:
         """Return what has happened; never waits."""
-        found = Hints(set(), set(), set(), overflow=False)
+        found = Hints(set(), set(), set(), [], overflow=False)
         if self._inotify is None:
             return found
         overflow = False
-        for wd, mask, _cookie, name in self._inotify.read(timeout=0):
+        moves = _Moves()
+        for wd, mask, cookie, name in self._inotify.read(timeout=0):
             if mask & _OVERFLOW:
                 overflow = True
                 continue
@@ -111,15 +116,50 @@ class Watcher:
                 found.directories.add(f"{directory}/{name}")
             elif mask & _CHANGES_NAMES:
                 found.moved.add(f"{directory}/{name}")
+                moves.note(mask, cookie, f"{directory}/{name}")
             else:
                 found.written.add(f"{directory}/{name}")
-        return found._replace(overflow=overflow)
+        return found._replace(journeys=journeys(moves.seen), overflow=overflow)
 
     def close(self) -> None:
         """Give the instance back."""
         if self._inotify is not None:
             self._inotify.close()
             self._inotify = None
+
+
+class _Moves:
+    """Pairs the two halves of each rename."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str | None]] = []
+        self._under_way: dict[int, int] = {}
+
+    def note(self, mask: int, cookie: int, path: str) -> None:
+        if mask & _MOVED_FROM:
+            self._under_way[cookie] = len(self.seen)
+            self.seen.append((path, None))
+        elif mask & _MOVED_TO and cookie in self._under_way:
+            at = self._under_way.pop(cookie)
+            self.seen[at] = (self.seen[at][0], path)
+
+
+def journeys(moves: list[tuple[str, str | None]]) -> list[list[str | None]]:
+    """Return for each file that was renamed its names in order; None at the end where it is out of sight."""
+    found: list[list[str | None]] = []
+    here: dict[str, list[str | None]] = {}
+    for before, after in moves:
+        journey = here.pop(before, None)
+        if journey is None:
+            journey = [before]
+            found.append(journey)
+        journey.append(after)
+        if after is not None:
+            replaced = here.get(after)
+            if replaced is not None:
+                replaced.append(None)
+            here[after] = journey
+    return found
 
 
 def _advice(error: OSError) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from inotify_simple import INotify, flags
 
 from shipper.follow.files import Files
-from shipper.follow.inotify import Watcher
+from shipper.follow.inotify import Watcher, journeys
 from shipper.sources.jsonl import Jsonl
 
 
@@ -68,6 +70,121 @@ def test_a_write_is_told_and_a_directory_watch_is_all_there_is(tmp_path: pathlib
     assert [pathlib.Path(tracked.path).name for tracked in files.ready.values()] == ["7.jsonl"]
     assert watcher.watches == 1
     watcher.close()
+
+
+@pytest.fixture
+def watched(tmp_path: pathlib.Path) -> Iterator[tuple[Files, list[str]]]:
+    """Return files that watch the directory `logs`, and what they tell."""
+    (tmp_path / "logs").mkdir()
+    watcher = Watcher()
+    files, events = followed(tmp_path / "logs", watcher)
+    files.poll(0.0, 1)
+    yield files, events
+    watcher.close()
+
+
+def test_a_file_that_came_and_was_renamed_before_any_look_is_read_where_it_is(
+    tmp_path: pathlib.Path, watched: tuple[Files, list[str]]
+) -> None:
+    """No pattern covers the name it has now, but the kernel told both names."""
+    files, events = watched
+    path = tmp_path / "logs" / "a.jsonl"
+    path.write_text("1\n")
+    path.rename(f"{path}.1")
+    files.poll(0.1, 1)
+
+    (tracked,) = files.all.values()
+    assert (tracked.path, os.pread(tracked.fd, 9, 0)) == (str(path), b"1\n")
+    assert tracked.id in files.ready
+    assert "missed_file" not in events
+
+
+def test_several_rotations_before_any_look_are_told_apart(
+    tmp_path: pathlib.Path, watched: tuple[Files, list[str]]
+) -> None:
+    """The known file, one that came and went, one that stands: three."""
+    files, events = watched
+    path = tmp_path / "logs" / "a.jsonl"
+    path.write_text("1\n")
+    files.poll(0.1, 1)
+    (known,) = files.all.values()
+    assert files.ensure_open(known, 0.1, 1)
+    path.rename(f"{path}.1")
+    path.write_text("2\n")
+    (tmp_path / "logs" / "a.jsonl.1").rename(f"{path}.2")
+    path.rename(f"{path}.1")
+    path.write_text("3\n")
+    files.poll(0.2, 1)
+    for tracked in files.all.values():
+        files.ensure_open(tracked, 0.2, 1)
+
+    assert sorted(os.pread(tracked.fd, 9, 0) for tracked in files.all.values()) == [b"1\n", b"2\n", b"3\n"]
+    assert "missed_file" not in events
+
+
+def test_a_file_that_came_and_left_before_any_look_is_counted(
+    tmp_path: pathlib.Path, watched: tuple[Files, list[str]]
+) -> None:
+    """It is out of sight; that there was one is known."""
+    files, events = watched
+    path = tmp_path / "logs" / "a.jsonl"
+    path.write_text("1\n")
+    path.rename(tmp_path / "elsewhere")
+    files.poll(0.1, 1)
+
+    assert files.all == {}
+    assert events.count("missed_file") == 1
+
+
+def test_a_file_that_came_from_elsewhere_under_another_name_and_left_is_counted(
+    tmp_path: pathlib.Path, watched: tuple[Files, list[str]]
+) -> None:
+    """It had a covered name for a moment."""
+    files, events = watched
+    path = tmp_path / "logs" / "a.tmp"
+    path.write_text("1\n")
+    path.rename(tmp_path / "logs" / "a.jsonl")
+    (tmp_path / "logs" / "a.jsonl").rename(tmp_path / "elsewhere")
+    files.poll(0.1, 1)
+
+    assert events.count("missed_file") == 1
+
+
+def test_a_known_file_that_leaves_is_not_missed(
+    tmp_path: pathlib.Path, watched: tuple[Files, list[str]]
+) -> None:
+    """Its descriptor is held; nor is one that no pattern covers, nor one that gets a covered name."""
+    files, events = watched
+    path = tmp_path / "logs" / "a.jsonl"
+    path.write_text("1\n")
+    (tmp_path / "logs" / "b.txt").write_text("1\n")
+    files.poll(0.1, 1)
+    (tracked,) = files.all.values()
+    files.ensure_open(tracked, 0.1, 1)
+    path.rename(tmp_path / "elsewhere")
+    (tmp_path / "logs" / "b.txt").rename(tmp_path / "b")
+    (tmp_path / "logs" / "c.jsonl").write_text("1\n")
+    (tmp_path / "logs" / "c.jsonl").rename(tmp_path / "logs" / "d.jsonl")
+    files.poll(0.2, 1)
+
+    assert names(files) == ["a.jsonl", "d.jsonl"]
+    assert "missed_file" not in events
+
+
+@pytest.mark.parametrize(
+    ("moves", "found"),
+    [
+        ([("a", "b")], [["a", "b"]]),
+        ([("a", None)], [["a", None]]),
+        ([("a", "b"), ("b", "c")], [["a", "b", "c"]]),
+        ([("b", "c"), ("a", "b")], [["b", "c"], ["a", "b"]]),
+        ([("a", "b"), ("c", "a"), ("b", None)], [["a", "b", None], ["c", "a"]]),
+        ([("a", "b"), ("c", "b"), ("b", "d")], [["a", "b", None], ["c", "b", "d"]]),
+    ],
+)
+def test_moves_become_journeys(moves: list[tuple[str, str | None]], found: list[list[str | None]]) -> None:
+    """Each file's names in order; None where it was lost from sight, or another was moved over it."""
+    assert journeys(moves) == found
 
 
 def test_an_overflow_of_the_queue_scans_everything(
