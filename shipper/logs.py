@@ -32,13 +32,19 @@ class Log:
         level: str = "info",
         now_s: Callable[[], float] = time.monotonic,
         suppressed: Callable[[], None] = lambda: None,
+        masked: Callable[[str], str] = str,
     ) -> None:
         self._out = out or sys.stderr
-        self._json = form == "json"
-        self._floor = LEVELS.index(level)
+        self.configure(form=form, level=level)
         self._now_s = now_s
         self._suppressed = suppressed
+        self._masked = masked
         self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def configure(self, *, form: str, level: str) -> None:
+        """Write in this form from now on, and nothing below the level."""
+        self._json = form == "json"
+        self._floor = LEVELS.index(level)
 
     def __call__(self, event: str, *, level: str = "info", **fields: object) -> None:
         """Write one event."""
@@ -50,7 +56,7 @@ class Log:
             pairs = (f"{name}={_quoted(value)}" for name, value in fields.items() if value not in ("", None))
             line = " ".join((f"level={level}", f"event={event}", *pairs))
         try:
-            self._out.write(line + "\n")
+            self._out.write(self._masked(line) + "\n")
             self._out.flush()
         except (OSError, ValueError):
             # Nobody listens to the log any more; shipping goes on.

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from shipper import notify
-from shipper.config import Config
+from shipper.config import Config, ConfigError
 from shipper.deadletter import DeadLetters
 from shipper.engine import Engine
 from shipper.follow.inotify import Watcher
@@ -23,6 +23,7 @@ from shipper.pages import Published
 from shipper.positions import GENERATIONS
 from shipper.push.client import Client, Way
 from shipper.push.retry import RetryPolicy
+from shipper.reload import prepare
 from shipper.saver import BackgroundSaver
 from shipper.standing import Pace, look
 
@@ -45,10 +46,12 @@ class Service:
     def __init__(self, config: Config, *, watch: bool = True) -> None:
         self.config = config
         self.metrics = Metrics()
+        redactor = config.redactor()
         self.log = Log(
             form=config.log_format,
             level=config.log_level,
             suppressed=lambda: self.metrics.add("log_lines_suppressed"),
+            masked=redactor.text if redactor else str,
         )
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         has_run = any((config.state_dir / name).exists() for name in GENERATIONS)
@@ -70,7 +73,7 @@ class Service:
             watcher=self._watcher,
             retries=RetryPolicy(config.retry_max),
             max_open=config.max_open_files,
-            redactor=config.redactor(),
+            redactor=redactor,
         )
         self.metrics.expect("redactions", [rule.name for rule in config.redact_rules])
         self.published = Published(self.metrics)
@@ -80,6 +83,9 @@ class Service:
         self._last_watch_problem = ""
         self.started_ns = time.time_ns()
         self.stops = 0
+        self._load: Callable[[], Config] | None = None
+        self._hung_up = False
+        self._reload_problem = ""
 
     def tell(self, event: str, *, level: str = "info", **fields: object) -> None:
         """Count what has a counter, and log."""
@@ -124,6 +130,8 @@ class Service:
         THE boundary: an error in a turn is counted and logged, and the loop goes on.
         """
         while not until():
+            if self._hung_up:
+                self._reload()
             try:
                 pause_s = self.engine.pump()
             except Exception as error:  # noqa: BLE001 - the one named boundary of the process
@@ -164,6 +172,57 @@ class Service:
             consequence="they are sent again at the next start; Loki shows them once",
         )
         return False
+
+    def reload_on_hangup(self, load: Callable[[], Config]) -> None:
+        """Take SIGHUP: `load` gives the configuration anew, between two turns."""
+        self._load = load
+
+        def on_hangup(_signum: int, _frame: object) -> None:
+            self._hung_up = True
+            self.wake()
+
+        signal.signal(signal.SIGHUP, on_hangup)
+
+    def _reload(self) -> None:
+        """Take another configuration whole, or keep the one in force; nothing read or decided is given up."""
+        self._hung_up = False
+        if self._load is None or self.engine.stopping:
+            return
+        try:
+            ready = prepare(self._load, self.config, self.tell)
+        except ConfigError as error:
+            self._reload_problem = "; ".join(error.problems)
+            self.metrics.add("config_reload_failures")
+            self.metrics.gauges["config_last_reload_successful"].set(0)
+            self.log(
+                "reload_refused",
+                level="error",
+                problems=len(error.problems),
+                detail=self._reload_problem,
+                consequence="the configuration of before stays in force, all of it",
+            )
+            return
+        config = ready.config
+        self.engine.reconfigure(
+            config.sources,
+            options=config.options,
+            retries=RetryPolicy(config.retry_max),
+            max_open=config.max_open_files,
+            redactor=config.redactor(),
+        )
+        self._client.go(ready.way)
+        self._dead.limit_bytes = config.dead_letter_max_bytes
+        self.log.configure(form=config.log_format, level=config.log_level)
+        self.metrics.expect("redactions", [rule.name for rule in config.redact_rules])
+        self.config = config
+        self._reload_problem = ""
+        self.metrics.add("config_reloads")
+        self.metrics.gauges["config_last_reload_successful"].set(1)
+        self.log(
+            "reloaded",
+            sources=" ".join(source.name for source in config.sources),
+            loki=config.endpoint.url,
+        )
 
     def close(self) -> None:
         """Give everything back."""
@@ -221,6 +280,7 @@ class Service:
         wall_ns = time.time_ns()
         names = [source.name for source in self.config.sources]
         status = look(self.engine, self._watcher, self._dead, names, now_s=now_s, wall_ns=wall_ns)
+        status["reload_problem"] = self._reload_problem
         status["loki"] = self.config.endpoint.base_url
         status["lines_per_second"] = self._pace.per_second(now_s, status["entries_sent"])
         status["uptime_seconds"] = round((wall_ns - self.started_ns) / 1e9, 1)

@@ -95,7 +95,8 @@ class Redactor:
                 first = bisect_right(starts, match.start()) - 1
                 last = bisect_right(starts, max(match.start(), match.end() - 1)) - 1
                 found.update(range(first, min(last, len(starts) - 2) + 1))
-                at = max(starts[min(last + 1, len(starts) - 1)], at + 1)
+                # From the newline on: it can be the edge of what begins the next line.
+                at = max(starts[min(last + 1, len(starts) - 1)] - 1, at + 1)
         return sorted(found)
 
     def _built_in(self, line: bytes, rules: list[str], *, cut: bool) -> bytes:
@@ -107,11 +108,12 @@ class Redactor:
             single = self._single[index].match(line, match.start())
             spans = rule.spans(line, single, cut)
             for start, end in spans:
-                pieces += (line[done:start], mask(rule.name))
+                pieces += (line[done : max(start, done)], mask(rule.name))
                 done = end
             if spans:
                 rules.append(rule.name)
-                at = done
+                # The last byte of one secret can be the edge of the next.
+                at = done - 1
             else:
                 # The value may hold a secret of another kind, whose edge is the byte before it.
                 at = max(match.start() + 1, (single.start(1) if single.re.groups else match.end()) - 1)

@@ -25,18 +25,26 @@ class Rule(NamedTuple):
     spans: Spans
 
 
-EDGE = rb"(?:^|[^A-Za-z0-9_+/\-]|\\+[nrtbf]|\\+u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2}|\[[0-9;]*m)"
-r"""Before a short prefix. `\nsk-...` in JSON has the letter n before the key; base64 has no edge inside."""
+_ESCAPED = rb"|\\+[nrtbf]|\\+u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2}|\[[0-9;]*m)"
+EDGE = rb"(?:^|[^A-Za-z0-9_\-]" + _ESCAPED
+r"""Before a short prefix. In JSON the n of `\n` can stand before it. URL-safe base64 has no edge inside."""
+_EDGE_64 = rb"(?:^|[^A-Za-z0-9_+/\-]" + _ESCAPED
+"""No base64 has it inside: before a prefix that can stand in an image by chance."""
 
 
 def _token(name: str, *patterns: bytes) -> Rule:
     """Return a rule for secrets known by a prefix too long to come about by chance."""
-    return Rule(name, EDGE + b"?(" + b"|".join(patterns) + b")", values.whole)
+    return Rule(name, EDGE + b"?" + _secret(patterns), values.whole)
 
 
-def _edged(name: str, *patterns: bytes) -> Rule:
+def _edged(name: str, *patterns: bytes, edge: bytes = EDGE) -> Rule:
     """Return a rule for secrets whose prefix is short."""
-    return Rule(name, EDGE + b"(" + b"|".join(patterns) + b")", values.whole)
+    return Rule(name, edge + _secret(patterns), values.whole)
+
+
+def _secret(patterns: tuple[bytes, ...]) -> bytes:
+    # To the end of the word: what is left after the mask would have an edge that it did not have before.
+    return b"((?:" + b"|".join(patterns) + b")[A-Za-z0-9_]*)"
 
 
 _W = rb"[A-Za-z0-9_\-]"
@@ -50,13 +58,14 @@ _PROVIDERS = (
     _token("openai_key", rb"sk-(?:proj|svcacct|admin|None|service)-" + _W + rb"{20,}"),
     _edged("openai_key", rb"sess-" + _A + rb"{40,}"),
     Rule("sk_key", EDGE + rb"(sk-" + _W + rb"{20,})", values.key),
-    _edged("google_key", rb"AIza" + _W + rb"{35}", rb"AQ\.Ab" + _W + rb"{35,}"),
+    _edged("google_key", rb"AIzaSy" + _W + rb"{33}", rb"AQ\.Ab" + _W + rb"{35,}"),
+    _edged("google_key", rb"AIza" + _W + rb"{35}", edge=_EDGE_64),
     _edged(
         "google_oauth",
         rb"ya29\.[A-Za-z0-9_.\-]{20,}",
         rb"GOCSPX-" + _W + rb"{20,}",
-        rb"1//0" + _W + rb"{30,}",
     ),
+    _edged("google_oauth", rb"1//0" + _W + rb"{30,}", edge=_EDGE_64),
     _edged("xai_key", rb"xai-" + _A + rb"{40,}"),
     _edged("groq_key", rb"gsk_" + _A + rb"{40,}"),
     _edged("perplexity_key", rb"pplx-" + _A + rb"{40,}"),
@@ -114,8 +123,13 @@ _B64 = rb"(?:[A-Za-z0-9+/]|\\+/|\\+u002[BbFf])"
 
 _CLOUD = (
     _edged("aws_key_id", rb"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b"),
-    _edged("aws_bedrock_key", rb"ABSK" + _B64 + rb"{100,}=*", rb"bedrock-api-key-" + _B64 + rb"{40,}=*"),
-    _edged("alibaba_key_id", rb"LTAI" + _A + rb"{16,24}\b"),
+    _edged(
+        "aws_bedrock_key",
+        rb"ABSK" + _B64 + rb"{100,}=*",
+        rb"bedrock-api-key-" + _B64 + rb"{40,}=*",
+        edge=_EDGE_64,
+    ),
+    _edged("alibaba_key_id", rb"LTAI" + _A + rb"{16,24}\b", edge=_EDGE_64),
     _token("azure_key", rb"[A-Za-z0-9_~.]{3}[0-9]Q~[A-Za-z0-9_~.\-]{31,34}"),
 )
 

@@ -13,7 +13,7 @@ _PASSWORD_BYTES = 8
 _BARE_BYTES = 16
 _ENV_BYTES = 6
 _HEADER_BYTES = 8
-_KEY_BYTES = 10
+_KEY_BYTES = 16
 
 _BACKSLASH = 0x5C
 _ELIDED = b"..."
@@ -25,7 +25,7 @@ _PLACEHOLDER = re.compile(
     rb"(?i)^(?:[$<{%*\[(]|process\.env|os\.(?:environ|getenv)|env[.:]|REDACTED|your|my[_-])"
     rb"|\.\.\.|\*\*\*|xxxx|example|placeholder|change_?me|redacted|dummy|\$\{|\{\{"
 )
-_BARE = re.compile(rb"(?:[A-Za-z0-9_+=.~%/\-]|\\+/|\\+u002[BbFf])+")
+_BARE = re.compile(rb"(?:[A-Za-z0-9_+.~%/\-]|\\+/|\\+u002[BbFf])+={0,2}")
 _WORD = re.compile(rb"[A-Za-z0-9]+")
 _SCHEME = re.compile(rb"(?i)(bearer|basic|token|apikey|api-key|digest|negotiate|key|aws4-hmac-sha256)\s+")
 
@@ -42,13 +42,11 @@ def mixed(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001
 
 
 def key(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001
-    """Take group 1 if some stretch of it looks random: style sheets have `sk-` names as well."""
+    """Take group 1 if it looks random: style sheets and file names have `sk-` as well, in small letters."""
     value = line[slice(*match.span(1))]
-    return (
-        [match.span(1)]
-        if any(len(part) >= _KEY_BYTES and _random(part) for part in _WORD.findall(value))
-        else []
-    )
+    cased = not value.islower() and not value.isupper() and _random(value)
+    long = any(len(part) >= _KEY_BYTES and _random(part) for part in _WORD.findall(value))
+    return [match.span(1)] if cased or long else []
 
 
 def basic(line: bytes, match: Any, cut: bool) -> Found:  # noqa: FBT001
