@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -85,15 +85,31 @@ def caps_of(sources: Iterable[Source]) -> dict[str, int]:
     return caps
 
 
+def times_of(values: Iterable[object], time_of: Callable[[object], int | None]) -> list[int | None]:
+    """Return the time of each value; a text that stands in many lines after each other is read once."""
+    owns: list[int | None] = []
+    push = owns.append
+    nothing = before = object()
+    own: int | None = None
+    for value in values:
+        if value != before:
+            own = time_of(value)
+            # A number is not remembered: to Python, 1 equals true, and one of them is a time.
+            before = value if isinstance(value, str) else nothing
+        push(own)
+    return owns
+
+
 def clean(value: object, limit_chars: int = META_CHARS) -> str | None:
     """Return a decoded JSON scalar as metadata text, or None: Loki takes text only, and no lone surrogate."""
-    if isinstance(value, bool) or value is None:
+    if value is None or isinstance(value, bool):
         return None
     if isinstance(value, int | float):
         value = repr(value)
     if not isinstance(value, str) or not value:
         return None
-    return _SURROGATE.sub("\ufffd", value[:limit_chars])
+    text = value[:limit_chars]
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def label_text(value: object) -> str | None:

@@ -61,6 +61,13 @@ class Fields:
             return attrgetter(*attributes)
         return partial(value_at, attributes)
 
+    def row(self, paths: Sequence[Path]) -> Callable[[object], tuple[object, ...]]:
+        """Return what reads several paths of a record at once."""
+        getters = [self.getter(path) for path in paths]
+        if len(paths) > 1 and all(isinstance(getter, attrgetter) for getter in getters):
+            return attrgetter(*(self._names[path[0]] for path in paths))
+        return lambda record: tuple(getter(record) for getter in getters)
+
     def record(self, found: dict[str, Any]) -> msgspec.Struct:
         """Return the record of an object that only the lenient parser could read."""
         try:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from shared.models import OTHER, label_value
-from shipper.sources.base import FileInfo, Key, Meta, Parsed, clean, salvage
+from shipper.sources.base import FileInfo, Key, Meta, Parsed, clean, salvage, times_of
 from shipper.sources.decoding import decoded
 from shipper.sources.fields import Fields
 from shipper.sources.rules import LEVEL_WORDS, NO_RULES, LabelRule, Rules
@@ -45,7 +45,8 @@ class Jsonl:
             self._values.append(Values(LEVEL, dict(rules.level_map)))
             self._getters.append(fields.getter(rules.level))
         self._names = [rule.name for rule in rules.labels] + ["level"] * len(level)
-        self._metadata = [(name, fields.getter(path)) for name, path in rules.metadata]
+        self._meta_names = [name for name, _ in rules.metadata]
+        self._meta_row = fields.row(metadata)
         keys = b"|".join({re.escape(path[-1]).encode() for path in rules.timestamps})
         self._broken_time = re.compile(
             rb'"(?:' + keys + rb')"\s*:\s*"?(\d{10,19}(?:\.\d{1,9})?(?![0-9.:-])|[0-9T:.,Z+ -]{19,40}(?="))'
@@ -70,7 +71,7 @@ class Jsonl:
     def _owns(self, records: list[msgspec.Struct]) -> list[int | None]:
         first, *others = self._timestamps
         time_of = self._time_of
-        owns = list(map(time_of, map(first, records)))
+        owns = times_of(map(first, records), time_of)
         if others and None in owns:
             for index, own in enumerate(owns):
                 if own is None:
@@ -88,15 +89,15 @@ class Jsonl:
         return list(zip(*columns, strict=True))
 
     def _metas(self, records: list[msgspec.Struct], info: FileInfo) -> list[Meta | None]:
+        nothing = (None,) * len(self._meta_names)
+        rows = list(map(self._meta_row, records))
         metas: list[Meta | None] = [info.meta] * len(records)
-        for name, get in self._metadata:
-            column = list(map(get, records))
-            if column.count(None) == len(column):
-                continue
-            for index, value in enumerate(column):
-                text = clean(value)
-                if text:
-                    metas[index] = {**(metas[index] or {}), name: text}
+        if rows.count(nothing) == len(rows):
+            return metas
+        for index, row in enumerate(rows):
+            if row != nothing:
+                texts = zip(self._meta_names, map(clean, row), strict=True)
+                metas[index] = {**info.meta, **{name: text for name, text in texts if text}}
         return metas
 
     def _salvaged(self, line: bytes) -> msgspec.Struct:

@@ -80,17 +80,37 @@ class LlmProxy:
         keys: list[Key] = []
         metas: list[Meta | None] = []
         records, malformed = decoded(_ONE, lines, _from, _salvaged)
+        memo: dict[tuple[object, object, str, object], Key] = {}
         for record in records:
             inner = record.meta if isinstance(record.meta, _Meta) else _NO_META
             own = self._times.value_ns(inner.ts)
             owns.append(self._times.value_ns(record.ts) if own is None else own)
-            log_type = record.type if isinstance(record.type, str) and record.type in LOG_TYPES else "unknown"
-            if log_type == "session_start" and isinstance(record.provider, str):
+            kind, machine = record.type, inner.machine
+            if kind == "session_start" and isinstance(record.provider, str):
                 context = record.provider if record.provider in _PROVIDERS else context
-            machine = label_text(inner.machine) or ""
-            keys.append((_provider(info.hint, context, record.path), machine, log_type))
+            try:
+                key = memo[kind, machine, context, record.path]
+            except (KeyError, TypeError):
+                key = self._key(memo, kind, machine, context, record.path, info.hint)
+            keys.append(key)
             metas.append(_metadata(record, inner, info.meta))
         return Parsed(owns, keys, metas, context, malformed)
+
+    @staticmethod
+    def _key(  # noqa: PLR0917 - what a key is made of
+        memo: dict[tuple[object, object, str, object], Key],
+        kind: object,
+        machine: object,
+        context: str,
+        path: object,
+        host: str,
+    ) -> Key:
+        log_type = kind if isinstance(kind, str) and kind in LOG_TYPES else "unknown"
+        key = (_provider(host, context, path), label_text(machine) or "", log_type)
+        # Only texts: to Python, 1 equals true.
+        if all(one is None or isinstance(one, str) for one in (kind, machine, path)):
+            memo[kind, machine, context, path] = key
+        return key
 
     def labels(self, info: FileInfo, key: Key) -> dict[str, str]:
         """Return the five labels of the specification."""

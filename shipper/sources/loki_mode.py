@@ -5,12 +5,13 @@ from __future__ import annotations
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from shared.models import OTHER, event_kind, label_value
-from shipper.sources.base import FileInfo, Key, Meta, Parsed, clean, level_name, salvage
+from shipper.sources.base import FileInfo, Key, Meta, Parsed, clean, level_name, salvage, times_of
 from shipper.sources.decoding import decoded
 from shipper.times import Times
 
@@ -43,6 +44,8 @@ class _Event(msgspec.Struct, gc=False):
 
 
 _ONE = msgspec.json.Decoder(_Event)
+_TIMESTAMP = attrgetter("timestamp")
+_TYPE_AND_LEVEL = attrgetter("type", "level")
 
 
 class LokiMode:
@@ -75,33 +78,17 @@ class LokiMode:
     def parse(self, lines: Sequence[bytes], info: FileInfo, context: str) -> Parsed:
         """Return times, event kinds and the metadata that v5 and v9 put into `data` or at the top."""
         events, malformed = decoded(_ONE, lines, _from, _salvaged)
+        owns = times_of(map(_TIMESTAMP, events), self._times.value_ns)
         keys: list[Key]
         try:
-            # One look-up a line where types are known and no line names a level.
-            keys = [] if info.hint else [self._kinds[event.type, event.level] for event in events]
+            # A few C calls a line, where types and levels are known.
+            keys = [] if info.hint else list(map(self._kinds.__getitem__, map(_TYPE_AND_LEVEL, events)))
         except (KeyError, TypeError):
             keys = []
         if not keys:
             hint = info.hint
             keys = [self._key(hint or event.type, event.event, event.level) for event in events]
-        return Parsed(self._owns(events), keys, self._metas_of(events), context, malformed)
-
-    def _owns(self, events: list[_Event]) -> list[int | None]:
-        text_ns, value_ns = self._times.text_ns, self._times.value_ns
-        owns: list[int | None] = []
-        push = owns.append
-        nothing = before = object()
-        own: int | None = None
-        for event in events:
-            stamp = event.timestamp
-            if stamp != before:
-                if isinstance(stamp, str):
-                    own, before = text_ns(stamp), stamp
-                else:
-                    # Not remembered: to Python, 1 equals true, and one of them is a time.
-                    own, before = value_ns(stamp), nothing
-            push(own)
-        return owns
+        return Parsed(owns, keys, self._metas_of(events), context, malformed)
 
     def _metas_of(self, events: list[_Event]) -> list[Meta | None]:
         """Return the metadata; most lines have no more of it than an iteration, or nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import tomllib
 from typing import Any
@@ -28,9 +29,15 @@ def rules(toml: str) -> Rules:
     return found
 
 
+@functools.cache
+def ruled(toml: str) -> Jsonl:
+    """Return a source with rules; making one costs more than what the tests do with it."""
+    return Jsonl("/var/log/agents/*.jsonl", "test", "u@h", rules=rules(toml))
+
+
 def said(toml: str, *lines: object) -> tuple[Parsed, list[dict[str, str]]]:
     """Return what lines say under rules, and their labels."""
-    source = Jsonl("/var/log/agents/*.jsonl", "test", "u@h", rules=rules(toml))
+    source = ruled(toml)
     info = source.describe(PATH)
     raw = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
     parsed = source.parse(raw, info, "")
@@ -320,7 +327,7 @@ def test_no_line_raises_and_all_that_comes_of_it_can_be_pushed(line: object) -> 
 
 def explained(toml: str, *lines: object) -> list[str]:
     """Return the explanation of lines under rules, without the rules themselves."""
-    source = Jsonl("/var/log/agents/*.jsonl", "test", "u@h", rules=rules(toml))
+    source = ruled(toml)
     raw = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
     return list(explain(source, PATH, raw))[len(described(source.rules)) :]
 
