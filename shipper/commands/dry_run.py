@@ -11,12 +11,20 @@ import click
 from shipper.commands.flags import load, options
 from shipper.dryrun import Printed, Shown, Silent, Unsaved
 from shipper.engine import Engine
+from shipper.redact.shown import ShownRedactor
 from shipper.service import SystemClock
+
+
+def unwritten(_text: str) -> None:
+    """Write nothing."""
 
 
 @click.command("dry-run")
 @options
-def dry_run(**flags: Any) -> None:
+@click.option(
+    "--show-redactions", is_flag=True, help="Show each masked line as it was and as it is, not the pushes."
+)
+def dry_run(*, show_redactions: bool, **flags: Any) -> None:
     """Show what would be pushed, as text. Nothing is sent, nothing is saved."""
     config = load(flags, need_loki=False)
 
@@ -24,20 +32,26 @@ def dry_run(**flags: Any) -> None:
         if level in ("warning", "error"):
             click.echo(f"{event} {fields}", err=True)
 
-    printed = Printed(lambda text: click.echo(text, nl=False))
+    def write(text: str) -> None:
+        click.echo(text, nl=False)
+
+    printed = Printed(unwritten if show_redactions else write)
+    redactor = config.redactor()
+    if show_redactions and redactor is not None:
+        redactor = ShownRedactor(config.redact_rules, write)
     engine = Engine(
         config.sources,
         config.options,
         config.state_dir,
         printed,
         Unsaved(),
-        Shown(lambda text: click.echo(text, nl=False)),
+        Shown(unwritten if show_redactions else write),
         SystemClock(),
         random.random,
         tell,
         Silent(),
         max_open=config.max_open_files,
-        redactor=config.redactor(),
+        redactor=redactor,
     )
     engine.files.scratch = None
     engine.sender.flushing = True
