@@ -8,6 +8,7 @@ times they lie. See docs/shipper.md, «Stamps». Pure; the state travels with th
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import NamedTuple
 
 STEP_NS = 1000
@@ -160,9 +161,7 @@ class _Taken:
         at = len(stamps)
         while at and len(found) <= RUNS:
             end = stamps[at - 1] + STEP_NS
-            at -= 1
-            while at and stamps[at - 1] + STEP_NS == stamps[at]:
-                at -= 1
+            at = _run_start(stamps, at - 1)
             found.append((stamps[at], end))
         if at:
             self._forget([*self._runs, (stamps[0], stamps[at - 1] + STEP_NS)])
@@ -213,3 +212,9 @@ class _Taken:
         for start, free in runs:
             self._low = min(self._low, start) if self._horizon else start
             self._horizon = max(self._horizon, free)
+
+
+def _run_start(stamps: list[int], last: int) -> int:
+    """Return where the run begins that ends with `last`: the stamps ascend by a step each, or by more."""
+    level = stamps[last] - last * STEP_NS
+    return bisect_left(range(last), level, key=lambda index: stamps[index] - index * STEP_NS)
