@@ -9,10 +9,13 @@ from typing import Any
 import click
 
 from shipper.commands.flags import load, options
+from shipper.config import Config
 from shipper.dryrun import Printed, Shown, Silent, Unsaved
 from shipper.engine import Engine
 from shipper.redact.shown import ShownRedactor
+from shipper.sample import sample
 from shipper.service import SystemClock
+from shipper.sources.explain import explain as explained
 
 
 def unwritten(_text: str) -> None:
@@ -24,9 +27,18 @@ def unwritten(_text: str) -> None:
 @click.option(
     "--show-redactions", is_flag=True, help="Show each masked line as it was and as it is, not the pushes."
 )
-def dry_run(*, show_redactions: bool, **flags: Any) -> None:
+@click.option(
+    "--explain",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="Show instead what the rules make of the first N lines of each source's newest file.",
+)
+def dry_run(*, show_redactions: bool, explain: int | None, **flags: Any) -> None:
     """Show what would be pushed, as text. Nothing is sent, nothing is saved."""
     config = load(flags, need_loki=False)
+    if explain is not None:
+        _explain(config, explain)
+        return
 
     def tell(event: str, *, level: str = "info", **fields: object) -> None:
         if level in ("warning", "error"):
@@ -61,3 +73,18 @@ def dry_run(*, show_redactions: bool, **flags: Any) -> None:
         time.sleep(min(engine.pump(), 0.05))
     engine.close()
     click.echo(f"{printed.entries} lines, {printed.bytes} bytes of bodies would be pushed", err=True)
+
+
+def _explain(config: Config, count: int) -> None:
+    redactor = config.redactor()
+    for source in config.sources:
+        click.echo(f"source {source.name}")
+        found = sample(source, count)
+        if found is None:
+            click.echo("  no file with a whole line")
+            continue
+        path, lines = found
+        masked = redactor.lines(lines).lines if redactor else lines
+        click.echo(f"  {path}")
+        for text in explained(source, path, masked):
+            click.echo(f"  {text}")
