@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import orjson
@@ -107,34 +107,33 @@ def _kept_json(line: bytes, spans: list[Span], word: bytes) -> Iterator[tuple[in
     quotes = [found.start() for found in _QUOTES.finditer(line) if found[1]]
     escapes = [found.span() for found in _ESCAPE.finditer(line)]
     numbers = [found.span() for found in _NUMBER.finditer(line)]
-    for begin, end, inside in _stretches(quotes, len(line)):
-        units, text = (escapes, word) if inside else (numbers, b"0")
-        for start, stop in spans:
-            first, last = max(start, begin), min(stop, end)
-            if first >= last:
-                continue
-            if inside:
-                first = min([a for a, b in units if a < first < b], default=first)
-                last = max([b for a, b in units if a < last < b], default=last)
-                yield first, last, text
-            else:
-                yield from (
-                    (a, b, text) for a, b in units if begin <= a and b <= end and a < last and b > first
-                )
+    for first, stop in spans:
+        start = first
+        before = bisect_left(quotes, start)
+        while start < stop:
+            end = min(stop, quotes[before]) if before < len(quotes) else stop
+            inside = before % 2 == 1
+            if start < end and inside:
+                touched = [(start, end), *_touched(escapes, start, end)]
+                yield min(a for a, _ in touched), max(b for _, b in touched), word
+            elif start < end:
+                yield from ((a, b, b"0") for a, b in _touched(numbers, start, end))
+            start = end + 1
+            before += 1
 
 
-def _stretches(quotes: list[int], size: int) -> Iterator[tuple[int, int, bool]]:
-    edges = [-1, *quotes, size]
-    for number, (left, right) in enumerate(pairwise(edges)):
-        yield left + 1, right, number % 2 == 1
+def _touched(units: list[Span], start: int, end: int) -> list[Span]:
+    first = max(0, bisect_left(units, (start, start)) - 1)
+    last = bisect_left(units, (end, end))
+    return [unit for unit in units[first:last] if unit[1] > start]
 
 
 def _joined(line: bytes, parts: list[tuple[int, int, bytes]]) -> bytes:
     pieces: list[bytes] = []
     done = 0
     for start, end, word in parts:
-        if start >= done:
-            pieces += (line[done:start], word)
+        if end > done:
+            pieces += (line[done : max(start, done)], word)
             done = end
     return b"".join((*pieces, line[done:]))
 
