@@ -20,7 +20,7 @@ class DeadLetters:
 
     def __init__(self, path: pathlib.Path, limit_bytes: int) -> None:
         self.path = path
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
         self.problem = ""
         """Why the last write failed; empty when it did not."""
 
@@ -37,8 +37,8 @@ class DeadLetters:
             if size and os.pread(fd, 1, size - 1) != b"\n":
                 # A write was torn by a crash: its piece stands alone, and spoils no other record.
                 data = b"\n" + data
-            if size + len(data) > self._limit_bytes:
-                self.problem = f"{self.path} is full ({size} of {self._limit_bytes} bytes)"
+            if size + len(data) > self.limit_bytes:
+                self.problem = f"{self.path} is full ({size} of {self.limit_bytes} bytes)"
                 return False
             written = os.write(fd, data)
             if written < len(data):

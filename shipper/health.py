@@ -40,6 +40,7 @@ def checks(status: Status, turning: Turning) -> list[tuple[str, State, str]]:
         _dead_letters(status),
         _watching(status),
         _progress(status),
+        _configuration(status),
         _loop(turning),
     ]
 
@@ -50,6 +51,12 @@ def _loop(turning: Turning) -> tuple[str, State, str]:
     if turning.error_s_ago is not None and turning.error_s_ago <= _ERROR_DEGRADED_S:
         return LOOP, State.DEGRADED, f"an internal error {turning.error_s_ago:.0f} s ago: {turning.error}"
     return LOOP, State.OK, "turns"
+
+
+def _configuration(status: Status) -> tuple[str, State, str]:
+    if status["reload_problem"]:
+        return "configuration", State.DEGRADED, f"the new one is refused: {status['reload_problem']}"
+    return "configuration", State.OK, "in force"
 
 
 def _loki(status: Status) -> tuple[str, State, str]:

@@ -38,6 +38,8 @@ _COUNTERS = {
     ),
     "inotify_overflows": ("Overflows of inotify's queue; each leads to a full scan.", None),
     "log_lines_suppressed": ("Own log lines left out because they repeated.", None),
+    "config_reloads": ("Times that SIGHUP brought another configuration into force.", None),
+    "config_reload_failures": ("Times that a new configuration was refused; the old one stayed.", None),
     "internal_errors": ("Errors of the shipper itself that were caught at its boundary.", None),
 }
 
@@ -52,6 +54,7 @@ _GAUGES = {
     "streams_refused": "Streams whose circuit is open.",
     "oldest_unacked_seconds": "Age of the oldest line in memory that waits for its ack; 0 for none.",
     "dead_letter_file_bytes": "Size of the dead-letter file.",
+    "config_last_reload_successful": "0 after a refused reload, until one succeeds; 1 from the start.",
     "last_turn_seconds": "Unix time at which the loop last told how it stands; 0 before the first.",
     "last_save_seconds": "Unix time of the last durable save of the positions; 0 before the first.",
 }
@@ -73,6 +76,7 @@ class Metrics:
         self.gauges = {
             name: Gauge(_PREFIX + name, text, registry=self.registry) for name, text in _GAUGES.items()
         }
+        self.gauges["config_last_reload_successful"].set(1)
         self._lag_bytes = Gauge(
             _PREFIX + "lag_bytes", "Bytes on disk that are not settled.", ["source"], registry=self.registry
         )

@@ -70,14 +70,21 @@ def options(function: F) -> F:
     )(function)
 
 
+def loader(flags: dict[str, Any], *, need_loki: bool = True) -> Callable[[], Config]:
+    """Return what loads the configuration, as often as it is called; that raises `ConfigError`."""
+    texts = dict(flags)
+    sources = texts.pop("sources")
+    config_file = texts.pop("config_file")
+    if texts["redact"] is not None:
+        texts["redact"] = str(texts["redact"]).lower()
+    machine = _machine()
+    return lambda: configuration.load(texts, sources, config_file, os.environ, machine, need_loki=need_loki)
+
+
 def load(flags: dict[str, Any], *, need_loki: bool = True) -> Config:
     """Return the configuration; ends the process with every problem it has."""
-    sources = flags.pop("sources")
-    config_file = flags.pop("config_file")
-    if flags["redact"] is not None:
-        flags["redact"] = str(flags["redact"]).lower()
     try:
-        return configuration.load(flags, sources, config_file, os.environ, _machine(), need_loki=need_loki)
+        return loader(flags, need_loki=need_loki)()
     except ConfigError as error:
         for problem in error.problems:
             click.echo(f"configuration: {problem}", err=True)

@@ -12,7 +12,7 @@ import click
 
 from shipper import config as configuration
 from shipper import notify
-from shipper.commands.flags import EXIT_CONFIG, duration, load, options
+from shipper.commands.flags import EXIT_CONFIG, duration, load, loader, options
 from shipper.config import Config
 from shipper.lock import AlreadyRunning, lock
 from shipper.service import Service, is_terminal
@@ -42,6 +42,8 @@ def run(*, once: bool, once_timeout: str, **flags: Any) -> None:
     try:
         service = Service(config, watch=not once)
         service.install_signals()
+        if not once:
+            service.reload_on_hangup(loader(flags))
         if config.enabled:
             service.log(
                 "llm_proxy_pushes_too",

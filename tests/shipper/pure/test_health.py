@@ -20,6 +20,7 @@ FINE: dict[str, Any] = {
     "save_problem": "",
     "dead_letter_problem": "",
     "watch_problem": "",
+    "reload_problem": "",
     "files": 1,
     "oldest_unacked_seconds": 0.0,
     "window_entries": 0,
@@ -63,6 +64,7 @@ def test_a_loop_that_tells_nothing_for_half_a_minute_fails(ago_s: float, expecte
         ("dead_letters", {"dead_letter_problem": "full"}, State.FAILING),
         ("dead_letters", {"entries_dropped": 1}, State.DEGRADED),
         ("watching", {"watch_problem": "no watches left"}, State.DEGRADED),
+        ("configuration", {"reload_problem": "batch_size: nonsense"}, State.DEGRADED),
         ("progress", {"oldest_unacked_seconds": 301.0}, State.DEGRADED),
     ],
 )
