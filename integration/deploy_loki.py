@@ -59,7 +59,7 @@ def recorded_as_of_today(to: pathlib.Path, *, ends_s_ago: float = 120) -> dict[s
         target = to / path.relative_to(RECORDED)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(moved, "utf-8")
-        sessions[path.stem] = moved.splitlines()
+        sessions[path.stem] = moved.rstrip("\n").split("\n")
     return sessions
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pytest
 
@@ -16,6 +19,7 @@ from integration.containers import Loki
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text("utf-8")
 HOUR_NS = 3600 * 10**9
+LIMIT_BYTES = 262_144
 CODING = "20261121-004343-e8f15311"
 """Four turns with tools, the answers streamed."""
 PARALLEL = "20261121-004347-b69f1f50"
@@ -23,6 +27,8 @@ PARALLEL = "20261121-004347-b69f1f50"
 LONG = "20261121-010000-10461046"
 """Written here: so many lines that Loki gives them in several pages."""
 LONG_LINES = 12_001
+BIG = "20261121-020000-b16b0d1e"
+"""Written here: bodies that are longer than Loki takes a line to be."""
 
 pytestmark = pytest.mark.usefixtures("loki")
 
@@ -41,8 +47,10 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shipped]:
     root = tmp_path_factory.mktemp("proxy")
     sessions = deploy_loki.recorded_as_of_today(root / "logs")
     sessions[LONG] = long_session()
-    path = root / f"logs/api.anthropic.com/2026-11-21/{LONG}.jsonl"
-    path.write_text("".join(line + "\n" for line in sessions[LONG]), "utf-8")
+    sessions[BIG] = big_session()
+    for session in (LONG, BIG):
+        path = root / f"logs/api.anthropic.com/2026-11-21/{session}.jsonl"
+        path.write_text("".join(line + "\n" for line in sessions[session]), "utf-8")
     loki = deploy_loki.start()
     try:
         deploy_loki.ship(loki, root / "logs", root / "state", "--max-stream-rate", "0")
@@ -53,24 +61,36 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shipped]:
 
 def long_session() -> list[str]:
     """Return more lines than Loki gives at once, requests and responses in turn, fifty at a time."""
-    began_s, lines = time.time() - 100, []
-    for number in range(LONG_LINES):
-        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(began_s + number // 500))
-        kind = "response" if number % 2 else "request"
-        record = {
-            "_meta": {
-                "host": "api.anthropic.com",
-                "machine": "dev@workstation-1",
-                "request_id": f"{number // 2:08d}",
-                "session": LONG,
-                "ts": f"{at}.{number // 50 % 10}Z",
-            },
-            "body": json.dumps({"n": number}),
-            "seq": number // 2 + 1,
-            "type": kind,
-        }
-        lines.append(json.dumps(record, separators=(",", ":")))
-    return lines
+    began_s = time.time() - 100
+    return [
+        written(LONG, number, began_s + number // 50 / 10, json.dumps({"n": number}))
+        for number in range(LONG_LINES)
+    ]
+
+
+def big_session() -> list[str]:
+    """Return a prompt of 3 MB, and an answer just over the limit, between ordinary lines."""
+    began_s, text = time.time() - 90, 'Füße, 日本語, 🙂, \\u2028 and "quotes"\n'
+    sizes = (10, 10, 70_000, 5_700, 10, 10)
+    return [written(BIG, number, began_s + number, text * size) for number, size in enumerate(sizes)]
+
+
+def written(session: str, number: int, at_s: float, body: str) -> str:
+    """Return a line as llm-proxy writes it: a request if the number is even, else a response."""
+    at = datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    record = {
+        "_meta": {
+            "host": "api.anthropic.com",
+            "machine": "dev@workstation-1",
+            "request_id": f"{number // 2:08d}",
+            "session": session,
+            "ts": at,
+        },
+        "body": body,
+        "seq": number // 2 + 1,
+        "type": "response" if number % 2 else "request",
+    }
+    return json.dumps(record, separators=(",", ":"), ensure_ascii=False)
 
 
 def documented_query(session: str) -> str:
@@ -115,10 +135,53 @@ def test_a_session_longer_than_lokis_answer_is_had_in_pages(shipped: Shipped) ->
     assert lines_of(shipped, LONG) == shipped.sessions[LONG]
 
 
+def test_bodies_beyond_lokis_limit_are_in_the_session_in_parts_and_whole_when_joined(
+    shipped: Shipped,
+) -> None:
+    """The same query: what goes in parts comes in parts, one after another, and joined it is the session."""
+    expected = shipped.sessions[BIG]
+    found = lines_of(shipped, BIG, limit=10)
+
+    assert max(len(line.encode()) for line in expected) > 3_000_000
+    assert max(len(part.encode()) for part in found) <= LIMIT_BYTES
+    assert len(found) > len(expected)
+    assert "".join(found) == "".join(expected)
+
+
+def test_the_parts_of_a_line_say_which_they_are(shipped: Shipped) -> None:
+    """`line_id`, `part` and `parts`: by them one line is had alone, with `cat`, too."""
+    expected = [line for line in shipped.sessions[BIG] if len(line.encode()) > LIMIT_BYTES]
+    now_ns = time.time_ns()
+    streams = shipped.loki.query(
+        f'{documented_query(BIG)} | line_id!=""', start_ns=now_ns - HOUR_NS, end_ns=now_ns
+    )
+
+    lines: dict[str, dict[int, str]] = {}
+    for one in streams:
+        meta = one["stream"]
+        for _, text in one["values"]:
+            lines.setdefault(meta["line_id"], {})[int(meta["part"])] = text
+            assert int(meta["parts"]) > 1
+    joined = {name: "".join(parts[number] for number in sorted(parts)) for name, parts in lines.items()}
+    assert sorted(joined.values()) == sorted(expected)
+    for name, line in joined.items():
+        assert cat(shipped.loki, name) == line
+
+
+def cat(loki: Loki, line_id: str) -> str:
+    """Return what `tallyship-shipper cat` writes."""
+    argv = [sys.executable, "-m", "shipper", "cat", "--loki-url", loki.url, "--line-id", line_id]
+    # It has no use for a source, and asks for one all the same.
+    argv += ["--source", "jsonl=/nowhere/*.jsonl"]
+    done = subprocess.run(argv, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
 def test_every_recorded_session_is_found(shipped: Shipped) -> None:
     """Each by the same query, also those whose requests run at the same time."""
     for session, lines in shipped.sessions.items():
-        if session not in masked(shipped):
+        if session not in {BIG, *masked(shipped)}:
             assert sorted(lines_of(shipped, session)) == sorted(lines), session
 
 
