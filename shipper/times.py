@@ -39,6 +39,8 @@ class Times:
         """Return the nanoseconds of an RFC 3339 time (without a zone: UTC) or of an epoch in digits."""
         second_ns = _SECONDS_NS.get(text[17:19])
         if second_ns is None or text[-1] != "Z":
+            if text[-6:] == "+00:00" and text[-7].isdigit():
+                return self.text_ns(f"{text[:-6]}Z")  # as Python writes it
             return _parse(text)
         minute_ns = self._minutes.get(text[:17], -1)
         if minute_ns == -1:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 
 import pytest
 
+from shipper.redact.own import Own
+from shipper.redact.redactor import Redactor
 from shipper.sources.base import FileInfo, Parsed
 from shipper.sources.coo_llm import LOG_TYPES, CooLlm
 from shipper.stamp import FRESH, stamp_all
@@ -182,3 +185,17 @@ def test_labels_of_a_recording_are_few(name: str) -> None:
     assert {entry["log_type"] for entry in found} <= LOG_TYPES
     assert len(set(parsed.keys)) <= 8
     assert all(("provider" in entry) == (entry["log_type"] == "request") for entry in found)
+
+
+def test_the_rule_in_the_documentation_hides_the_prompts_of_cache_lines() -> None:
+    """docs/sources.md; everything else stays as it was."""
+    text = (pathlib.Path(__file__).parents[3] / "docs" / "sources.md").read_text("utf-8")
+    (pattern,) = re.findall(r"pattern = '([^']+)'", text)
+    line = b'{"level":"error","operation":"GetCache","key":"mysecretprompt","message":"store operation"}'
+    other = b'{"operation":"IncrementUsage","keyID":"openai-1","metric":"req"}'
+
+    masked = Redactor([Own("cache_key", pattern)]).lines([line, other]).lines
+
+    assert b"mysecretprompt" not in masked[0]
+    assert json.loads(masked[0]).keys() == json.loads(line).keys()
+    assert masked[1] == other

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import pathlib
 import tomllib
 from typing import Any
 
@@ -15,7 +16,7 @@ from shipper.sources.base import Parsed
 from shipper.sources.explain import explain
 from shipper.sources.jsonl import Jsonl
 from shipper.sources.loki_mode import LokiMode
-from shipper.sources.rules import MAX_LABELS, Rules, described, rules_of
+from shipper.sources.rules import KEYS, MAX_LABELS, Rules, described, rules_of
 
 AT_NS = 1795237567 * 10**9
 FIXED = {"app": "jsonl", "environment": "test", "machine": "u@h"}
@@ -400,3 +401,18 @@ def test_sources_without_rules_are_explained_by_what_they_say() -> None:
 def test_every_line_can_be_explained(line: bytes) -> None:
     """Also those that nobody wrote on purpose."""
     assert explained("timestamp = ['a.b', 'x']\nlevel = 'b'\nlabels = { l = 'a.x' }", line)
+
+
+def test_the_example_in_the_documentation_is_accepted_and_works() -> None:
+    """docs/sources.md: one source table with every rule there is."""
+    text = (pathlib.Path(__file__).parents[3] / "docs" / "sources.md").read_text("utf-8")
+    (table,) = tomllib.loads(text.partition("```toml\n")[2].partition("```")[0])["source"]
+
+    found, problems = rules_of(table)
+
+    assert problems == []
+    assert set(KEYS) < {*table, "app"}
+    assert (found.timestamps, found.caps) == (
+        (("event", "created"), ("at",)),
+        {"service": 50, "tenant": 20},
+    )

@@ -185,7 +185,15 @@ def test_no_text_raises(text: str) -> None:
 @settings(max_examples=500)
 @given(
     st.sampled_from(
-        [f"{AT}Z", f"{AT}.5Z", f"{AT}.123456789Z", "1970-01-01T00:00:00Z", "2262-04-11T23:47:16.8Z"]
+        [
+            f"{AT}+00:00",
+            f"{AT}.775494+00:00",
+            f"{AT}Z",
+            f"{AT}.5Z",
+            f"{AT}.123456789Z",
+            "1970-01-01T00:00:00Z",
+            "2262-04-11T23:47:16.8Z",
+        ]
     ),
     st.lists(st.tuples(st.integers(0, 30), st.sampled_from("0159Zz.,:-+T 60²\ud800")), max_size=3),
 )
