@@ -17,7 +17,7 @@ from shipper.reading import Reader
 from shipper.redact.redactor import Redactor
 from shipper.sending import Sender, Transport
 from shipper.sources.base import Source
-from shipper.state import Clock, Meter, Options, Saves, Tell, Window
+from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell, Window
 from shipper.streams import Registry
 
 SAVE_RETRY_S = 1.0
@@ -78,12 +78,14 @@ class Engine:
         self.registry = Registry()
         self.window = Window(options.window_entries, options.window_bytes)
         self.saves = Saves()
+        self.entry_limit = EntryLimit(options.max_entry_bytes)
         self.files = Files(sources, tell, self._wall_s, max_open=max_open, watcher=watcher, scratch=state_dir)
         self.sender = Sender(
             options,
             self.registry,
             self.window,
             self.saves,
+            self.entry_limit,
             transport,
             dead_letters,
             retries or RetryPolicy(),
@@ -99,6 +101,7 @@ class Engine:
             self.sender,
             self.window,
             self.saves,
+            self.entry_limit,
             clock,
             tell,
             meter,
@@ -123,6 +126,7 @@ class Engine:
             self._meter.add("positions_damaged")
             self._tell("positions_damaged", level="warning", detail=warning)
         self.registry.restore(found.labels, found.streams)
+        self.entry_limit.restore(found.totals)
         self.files.next_id, self.files.next_slot = found.next_id, found.next_slot
         now_s = self._clock.monotonic()
         self.files.restore(found.files, self.registry.streams, self.sender.floored, now_s)
@@ -140,6 +144,7 @@ class Engine:
     ) -> None:
         """Go on in another way from the next `pump` on. Nothing that was read or decided is given up."""
         self._options = options
+        self.entry_limit.reconfigure(options.max_entry_bytes, self.saves.now())
         self.sender.reconfigure(options, retries)
         self._reader.reconfigure(options, redactor)
         self.files.reconfigure(sources, max_open=max_open)
@@ -206,6 +211,7 @@ class Engine:
             [],
             self.files.next_id,
             self.files.next_slot,
+            self.entry_limit.saved(),
         )
 
     def _wall_s(self) -> float:

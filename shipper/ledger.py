@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
-from shipper.stamp import FRESH, StampState
+from shipper.stamp import FRESH, StampState, steps_for
 
 if TYPE_CHECKING:
     from shipper.streams import Stream
@@ -49,6 +51,11 @@ class Segment:
     """How many have been put into a batch."""
     done: int = 0
     """How many of the first are settled."""
+    parts: Sequence[int] | None = None
+    """Where a line of it is split: for each entry, how many entries of its line come before it.
+
+    That is also how far `starts` is past the line's offset.
+    """
     _out: set[int] = field(default_factory=set)
 
     def settle(self, first: int, last: int) -> None:
@@ -67,9 +74,70 @@ class Segment:
         return self.starts[self.done]
 
     @property
+    def unsettled(self) -> int:
+        """How many are not settled."""
+        return len(self.starts) - self.done - len(self._out)
+
+    @property
+    def unsettled_bytes(self) -> int:
+        """Their bytes."""
+        return sum(size for index, size in enumerate(self.sizes) if not self.is_settled(index))
+
+    def is_settled(self, index: int) -> bool:
+        """Tell whether one line is settled."""
+        return index < self.done or index in self._out
+
+    def line_of(self, index: int) -> tuple[int, int]:
+        """Return the first entry of the line to which an entry belongs, and the one after its last."""
+        parts, starts = self.parts, self.starts
+        if parts is None:
+            return index, index + 1
+        first, last = index, index + 1
+        while first and parts[first] and starts[first - 1] == starts[first] - 1:
+            first -= 1
+        while last < len(parts) and parts[last] and starts[last - 1] == starts[last] - 1:
+            last += 1
+        return first, last
+
+    def is_part(self, index: int) -> bool:
+        """Tell whether an entry is a part of a split line."""
+        return self.parts is not None and "line_id" in (self.metas[index] or ())
+
+    def index_at(self, offset: int) -> int | None:
+        """Return the first entry of the line that has this offset, or that has a part of this offset.
+
+        By whatever limit the line was split when the offset was noted.
+        """
+        index = bisect_right(self.starts, offset) - 1
+        if index < 0:
+            return None
+        first, last = self.line_of(index)
+        size = sum(self.sizes[first:last])
+        return first if offset - self.starts[first] < steps_for(size) else None
+
+    @property
     def settled(self) -> bool:
         """True when nothing of it is left."""
         return self.done >= len(self.starts)
+
+
+def picked(segment: Segment, indexes: Sequence[int]) -> Segment:
+    """Return these entries of a segment as one of its own, with nothing settled or taken."""
+    pick: Callable[[Sequence[Any]], Sequence[Any]] = (
+        itemgetter(*indexes) if len(indexes) > 1 else itemgetter(slice(indexes[0], indexes[0] + 1))
+    )
+    return Segment(
+        segment.account,
+        segment.chunk,
+        segment.stream,
+        pick(segment.starts),
+        pick(segment.stamps),
+        pick(segment.texts),
+        pick(segment.metas),
+        pick(segment.sizes),
+        segment.version,
+        parts=None if segment.parts is None else pick(segment.parts),
+    )
 
 
 @dataclass(slots=True, eq=False)
@@ -117,9 +185,18 @@ class Account:
         if segment.settled:
             self._forget(segment)
 
+    def replace(self, segment: Segment, new: Segment) -> int:
+        """Put other entries in the place of a segment's unsettled ones; return how many those were."""
+        count = segment.unsettled
+        self._forget(segment)
+        self.pending.setdefault(new.stream, []).append(new)
+        self.lines_read += len(new.starts) - count
+        self.dirty = True
+        return count
+
     def drop(self, segment: Segment) -> int:
         """Let the unsettled lines of a segment leave memory; return how many. They will be read again."""
-        count = len(segment.starts) - segment.done - len(segment._out)  # noqa: SLF001 - the ledger is one idea
+        count = segment.unsettled
         if not segment.settled:
             self.lower_floor(segment.stream, segment.chunk, segment.lowest)
         self.lines_read -= count

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import os
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
-from operator import itemgetter
 from typing import NamedTuple
 
 from shipper.follow import identity
@@ -14,14 +15,14 @@ from shipper.follow.files import Files
 from shipper.follow.framing import Framed, frame
 from shipper.follow.lines import Lines
 from shipper.follow.phase import Phase
-from shipper.follow.tracked import Tracked, holds, scan_for_newline
-from shipper.ledger import Chunk, Floor, Segment
+from shipper.follow.tracked import LINE_SCAN_BYTES, Tracked, holds, scan_for_newline
+from shipper.ledger import Chunk, Floor, Segment, picked
 from shipper.merge import SLACK_NS
 from shipper.redact.redactor import Hit, Redactor
 from shipper.sending import Sender
 from shipper.sorting import BY_OWN_TIME, File, Policy, Sorted, is_restamped, sort_lines
 from shipper.sources.base import FileInfo
-from shipper.state import Clock, Meter, Options, Saves, Tell, Window
+from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell, Window
 from shipper.streams import Registry, Stream
 
 CHUNK_BYTES = 256 * 1024
@@ -51,6 +52,7 @@ class Reader:
         sender: Sender,
         window: Window,
         saves: Saves,
+        entry_limit: EntryLimit,
         clock: Clock,
         tell: Tell,
         meter: Meter,
@@ -63,6 +65,7 @@ class Reader:
         self._sender = sender
         self._window = window
         self._saves = saves
+        self._entry_limit = entry_limit
         self._clock = clock
         self._tell = tell
         self._meter = meter
@@ -122,12 +125,13 @@ class Reader:
     def _next_ns(self, tracked: Tracked) -> int:
         if tracked.phase is Phase.GONE:
             return 0
-        wanted = [(f.lowest, s) for s, f in tracked.account.floors.items() if self._sender.accepts(s)]
-        if wanted and tracked.fd >= 0:
-            lowest, stream = min(wanted, key=itemgetter(0))
-            if is_restamped(stream):
-                return self._restamped_ns(tracked, lowest)
-            return self._peek_ns(tracked, lowest)
+        floors = tracked.account.floors if tracked.fd >= 0 else {}
+        wanted = {(f.lowest, is_restamped(s)) for s, f in floors.items() if self._sender.accepts(s)}
+        if wanted:
+            return min(
+                self._restamped_ns(tracked, lowest) if restamped else self._peek_ns(tracked, lowest)
+                for lowest, restamped in wanted
+            )
         if tracked.head_ns is None:
             was_open = tracked.fd >= 0
             if not self._files.ensure_open(tracked, self._clock.monotonic(), self._saves.next):
@@ -195,6 +199,7 @@ class Reader:
             return self._pass_over(tracked, piece.end)
         framed = frame(piece, tracked.read, finished=finished and tracked.read + len(piece) >= tracked.size)
         if framed.end == tracked.read:
+            tracked.scanned = max(tracked.scanned, tracked.read + len(piece))
             files.ready.pop(tracked.id, None)
             return False
         framed, hits = self._masked(framed)
@@ -302,7 +307,7 @@ class Reader:
             lowest = floor.lowest
             if not floor.exact or not chunk.start <= lowest < end:
                 continue
-            home = next((s.stream for s in done.segments if lowest in s.starts), None)
+            home = next((s.stream for s in done.segments if s.index_at(lowest) is not None), None)
             if home is stream:
                 continue
             floor.exact = False
@@ -370,36 +375,48 @@ class Reader:
     ) -> Sorted:
         return sort_lines(
             framed,
-            File(tracked.source, info or tracked.info, tracked.slot, tracked.account, tracked.moved),
+            File(
+                tracked.source,
+                info or tracked.info,
+                tracked.slot,
+                tracked.account,
+                tracked.moved,
+                tracked.origin,
+            ),
             chunk,
             now_ns,
             policy,
             self._stream,
             until_ns=until_ns,
+            entry_bytes=self._entry_limit.bytes,
         )
 
     def _stream(self, labels: dict[str, str]) -> Stream:
         return self._registry.stream(labels, self._saves.next)
 
     def _offer(self, tracked: Tracked, segment: Segment, version: int, *, again: bool = False) -> None:
-        segment.version = max(version, segment.stream.version)
-        in_turn = again or not self._must_wait(tracked, segment.stream)
-        if in_turn and self._sender.accepts(segment.stream):
+        segment.version = max(version, segment.stream.version, self._entry_limit.version)
+        in_turn = again or segment.stream not in tracked.account.floors
+        if in_turn and not self._is_overtaking(tracked, segment) and self._sender.accepts(segment.stream):
             tracked.account.add(segment)
             self._sender.put(tracked, segment)
         else:
             tracked.account.lower_floor(segment.stream, segment.chunk, segment.starts[0])
             self._sender.floored[tracked.id] = tracked
 
-    def _must_wait(self, tracked: Tracked, stream: Stream) -> bool:
-        """Tell whether lines must be read again before new ones may enter the stream.
+    def _is_overtaking(self, tracked: Tracked, segment: Segment) -> bool:
+        """Tell whether lines with the time of reading would enter their stream before much older ones.
 
-        The file's own always. Of other files those that have a time of reading: the new lines have a later
-        one whatever their turn was, and Loki must not meet a repeat an hour behind them.
+        Those must be read again, from another file, and it was not that file's turn: its own times decide
+        that. Behind newer ones Loki would take its repeats for too old.
         """
-        if stream in tracked.account.floors:
-            return True
-        return is_restamped(stream) and self._sender.misses(stream)
+        stream = segment.stream
+        return is_restamped(stream) and any(
+            other is not tracked
+            and stream in other.account.floors
+            and self._restamped_ns(other, other.account.floors[stream].lowest) + SLACK_NS < segment.stamps[0]
+            for other in self._sender.floored.values()
+        )
 
     def _piece(self, tracked: Tracked, offset: int, end: int, *, finished: bool) -> bytes | _TooLong | None:
         """Return bytes from `offset` with a whole line, if there is one; None when the file was cut.
@@ -428,12 +445,13 @@ class Reader:
         return os.pread(tracked.fd, found - offset, offset)
 
     def _pass_over(self, tracked: Tracked, end: int) -> bool:
-        """Bury a line above the limit of memory, by its head and its length."""
+        """Bury a line above the limit of memory, by its head and the hash of its bytes."""
         head = os.pread(tracked.fd, _LONG_HEAD_BYTES, tracked.read)
         if self._redactor is not None:
             head = self._redactor.head(head)
         record = self._sender.dead_record(tracked, tracked.read, None, "line_too_long", 0, head)
-        if not self._sender.bury([{**record, "bytes": end - tracked.read, "truncated": True}]):
+        size, digest = _measured(tracked.fd, tracked.read, end)
+        if not self._sender.bury([{**record, "bytes": size, "sha256": digest, "truncated": True}]):
             return False
         self._sender.dropped += 1
         self._meter.add("dead_lettered", 1, "line_too_long")
@@ -462,6 +480,19 @@ class Reader:
         return True
 
 
+def _measured(fd: int, start: int, end: int) -> tuple[int, str]:
+    """Return size and SHA-256 of the line between two offsets, without its newline; a piece at a time."""
+    digest = hashlib.sha256()
+    size = 0
+    while start < end and (piece := os.pread(fd, min(LINE_SCAN_BYTES, end - start), start)):
+        start += len(piece)
+        if start == end and piece.endswith(b"\n"):
+            piece = piece[:-1]
+        digest.update(piece)
+        size += len(piece)
+    return size, digest.hexdigest()
+
+
 def _info_at(tracked: Tracked, offset: int, end: int) -> tuple[FileInfo, int]:
     """Return the labels by which the lines at `offset` were sorted first, and up to where, `end` at most."""
     for era in tracked.eras:
@@ -480,17 +511,12 @@ def _policy(numbers: list[int]) -> Policy:
 
 
 def _from(segment: Segment, lowest: int) -> Segment | None:
-    """Return the part of a segment whose lines start at `lowest` or later."""
-    first = next((i for i, start in enumerate(segment.starts) if start >= lowest), None)
-    if first is None or first == 0:
-        return segment if first == 0 else None
-    return Segment(
-        segment.account,
-        segment.chunk,
-        segment.stream,
-        segment.starts[first:],
-        segment.stamps[first:],
-        segment.texts[first:],
-        segment.metas[first:],
-        segment.sizes[first:],
-    )
+    """Return the part of a segment whose lines, or parts of lines, start at `lowest` or later.
+
+    Of a split line all parts: the limit may be another one now.
+    """
+    index = segment.index_at(lowest)
+    first = bisect_left(segment.starts, lowest) if index is None else index
+    if first >= len(segment.starts):
+        return None
+    return picked(segment, range(first, len(segment.starts))) if first else segment

@@ -9,13 +9,14 @@ from typing import NamedTuple, Protocol
 
 from shipper.deadletter import DeadLetters
 from shipper.follow.tracked import Tracked
-from shipper.ledger import Meta, Segment
+from shipper.ledger import Meta, Segment, picked
 from shipper.positions import Moved
 from shipper.push.answer import Action, Verdict
 from shipper.push.retry import PROBE_S, RetryPolicy, Rounds
+from shipper.refit import refitted
 from shipper.sorting import backfill_labels, is_restamped, restamped_labels, with_original
 from shipper.stamp import ANSWER_RESIDUE, STEP_NS
-from shipper.state import Clock, Meter, Options, Saves, Tell, Window
+from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell, Window
 from shipper.streams import Batch, Queue, Registry, Stream
 from shipper.times import rfc3339
 
@@ -67,6 +68,7 @@ class Sender:
         registry: Registry,
         window: Window,
         saves: Saves,
+        entry_limit: EntryLimit,
         transport: Transport,
         dead_letters: DeadLetters,
         policy: RetryPolicy,
@@ -79,6 +81,7 @@ class Sender:
         self._registry = registry
         self._window = window
         self._saves = saves
+        self._entry_limit = entry_limit
         self._transport = transport
         self._dead = dead_letters
         self._policy = policy
@@ -182,13 +185,18 @@ class Sender:
         return deadline
 
     def _push(self, queue: Queue, now_s: float) -> None:
+        if queue.fitted_bytes != self._entry_limit.bytes:
+            self._refit(queue, now_s)
         if queue.work:
             batch = queue.work.pop()
             if not batch.body:
                 batch.encode(metadata=self._options.structured_metadata)
         elif queue.segments and self._due(queue, now_s):
             taken = queue.take(
-                self._options.limits, self._saves.durable, metadata=self._options.structured_metadata
+                self._options.limits,
+                self._saves.durable,
+                metadata=self._options.structured_metadata,
+                proven_bytes=self._entry_limit.proven_bytes,
             )
             if taken is None:
                 # The save that runs, or the next one, makes it possible; its end wakes the loop.
@@ -249,11 +257,7 @@ class Sender:
         for segment in dict.fromkeys(segments):
             if segment.settled:
                 continue
-            bytes_ = sum(
-                segment.sizes[i]
-                for i in range(segment.done, len(segment.starts))
-                if i not in segment._out  # noqa: SLF001 - one window, one ledger
-            )
+            bytes_ = segment.unsettled_bytes
             self._window.entries -= segment.account.drop(segment)
             self._window.bytes -= bytes_
             self._wake_file(segment)
@@ -287,18 +291,55 @@ class Sender:
                 self._again(queue, batch, verdict, now_s)
             case Action.SPLIT | Action.BISECT:
                 self._reached(queue)
-                self._halve_or_bury(queue, batch, verdict, now_s)
+                if not (verdict.reason == "line_too_long" and self._split_anew(queue, batch, verdict, now_s)):
+                    self._halve_or_bury(queue, batch, verdict, now_s)
             case Action.TOO_FAR_BEHIND | Action.TOO_OLD | Action.TOO_NEW:
                 self._reached(queue)
                 self._elsewhere(queue, batch, verdict, now_s)
         if queue.busy or queue.parked:
             self.busy[queue.stream] = queue
 
+    def _split_anew(self, queue: Queue, batch: Batch, verdict: Verdict, now_s: float) -> bool:
+        """Split the lines that Loki refused by the limit that it stated; False where that is no help."""
+        stated = verdict.max_entry_bytes
+        if stated is not None and self._entry_limit.learn(stated, self._saves.now()):
+            self._tell(
+                "entry_limit_learnt",
+                level="warning",
+                bytes=self._entry_limit.bytes,
+                consequence="longer lines are split into parts of this size from now on",
+            )
+        queue.work.append(batch)
+        if self._refit(queue, now_s):
+            return True
+        queue.work.pop()
+        return False
+
+    def _refit(self, queue: Queue, now_s: float) -> bool:
+        """Split lines in memory that are longer than Loki takes; return True where there was one."""
+        limit = self._entry_limit
+        queue.fitted_bytes = limit.bytes
+        replaced: dict[Segment, Segment] = {}
+        waiting = [segment for batch in reversed(queue.work) for segment, _, _ in batch.slices]
+        for old in dict.fromkeys([*waiting, *queue.segments]):
+            new = refitted(old, limit.bytes, self._files[id(old.account)].origin)
+            if new is not None:
+                replaced[old] = new
+                new.version = max(new.version, limit.version)
+                self._window.bytes += sum(new.sizes) - old.unsettled_bytes
+                self._window.entries += len(new.starts) - old.account.replace(old, new)
+        if replaced:
+            queue.replace(replaced, now_s)
+        return bool(replaced)
+
     def _delivered(self, queue: Queue, batch: Batch, now_s: float) -> None:
         entries = batch.entries
         self._settle(batch)
         for segment, first, last in batch.slices:
             segment.account.lines_acked += last - first
+            if segment.parts is not None:
+                longest = max(segment.sizes[first:last])
+                self._entry_limit.proven_bytes = max(longest, self._entry_limit.proven_bytes)
         queue.was_acked(self._saves.now())
         self.last_ack_s = now_s
         self.sent += entries
@@ -534,17 +575,10 @@ class Sender:
         stamps: list[int] | None = None,
         metas: list[dict[str, str] | None] | None = None,
     ) -> None:
-        moved = Segment(
-            segment.account,
-            segment.chunk,
-            stream,
-            [segment.starts[i] for i in indexes],
-            [segment.stamps[i] for i in indexes] if stamps is None else stamps,
-            [segment.texts[i] for i in indexes],
-            [segment.metas[i] for i in indexes] if metas is None else metas,
-            [segment.sizes[i] for i in indexes],
-            version,
-        )
+        moved = picked(segment, indexes)
+        moved.stream, moved.version = stream, version
+        moved.stamps = moved.stamps if stamps is None else stamps
+        moved.metas = moved.metas if metas is None else metas
         segment.account.add(moved, fresh=False)
         queue = self._queue(stream)
         if queue.parked or (is_restamped(stream) and self.misses(stream)):

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import NamedTuple
 
+from shipper import parts
 from shipper.follow.framing import Framed
 from shipper.follow.lines import Lines
-from shipper.ledger import Account, Chunk, Meta, Segment
+from shipper.ledger import Account, Chunk, Meta, Segment, picked
 from shipper.positions import Moved
 from shipper.sources.base import FileInfo, Key, Source
-from shipper.stamp import StampState, stamp_all
+from shipper.stamp import STEP_NS, StampState, stamp_all
 from shipper.streams import Stream
 from shipper.times import hour, rfc3339
 
+ENTRY_BYTES = 256 * 1024
+"""Loki's `max_line_size` at its default."""
 MINUTE_NS = 60 * 10**9
 FUTURE_NS = 10 * MINUTE_NS
 _SURE_AHEAD_NS = 5 * MINUTE_NS
@@ -46,6 +48,8 @@ class File(NamedTuple):
     slot: int
     account: Account
     moved: Sequence[Moved]
+    origin: str = ""
+    """The path by which its lines are named."""
 
 
 class Sorted(NamedTuple):
@@ -73,8 +77,9 @@ def sort_lines(  # noqa: PLR0917 - the engine's wiring comes in as arguments
     stream_of: Callable[[dict[str, str]], Stream],
     *,
     until_ns: float = float("inf"),
+    entry_bytes: int = ENTRY_BYTES,
 ) -> Sorted:
-    """Return the chunk's lines as one segment for each stream.
+    """Return the chunk's lines as one segment for each stream; longer ones than `entry_bytes` in parts.
 
     `now_ns` is the time of reading, the remembered one for a chunk that is read again. Lines after the
     first whose own time is past `until_ns` are not taken (never none at all); one that is re-stamped for
@@ -93,14 +98,14 @@ def sort_lines(  # noqa: PLR0917 - the engine's wiring comes in as arguments
     low, high = (min(known), max(known)) if known else (now_ns, now_ns)
     sure_age_ns = min(_SURE_AGE_NS, policy.max_age_ns)
     hung = not complete or high > now_ns + _SURE_AHEAD_NS or low < now_ns - sure_age_ns
-    work = _Work(file, chunk, stream_of, starts, lines, parsed.keys, parsed.metas)
+    work = _Work(file, chunk, stream_of, entry_bytes, starts, lines, parsed.keys, parsed.metas)
     if (
         complete
         and high <= now_ns + policy.future_ns
         and low >= now_ns - policy.max_age_ns
         and not file.moved
     ):
-        stamps, own_state = stamp_all(known, file.slot, chunk.own_state)
+        stamps, own_state = stamp_all(known, file.slot, chunk.own_state, work.sizes)
         segments, clock_state = work.by_key(stamps), chunk.clock_state
         too_old: list[tuple[int, Stream, bytes]] = []
     else:
@@ -125,6 +130,7 @@ class _Work:
         file: File,
         chunk: Chunk,
         stream_of: Callable[[dict[str, str]], Stream],
+        entry_bytes: int,
         starts: list[int],
         lines: Lines,
         keys: list[Key],
@@ -133,16 +139,43 @@ class _Work:
         self.file = file
         self.chunk = chunk
         self.stream_of = stream_of
+        self.entry_bytes = entry_bytes
         self.starts = starts
-        self.texts = lines.texts
-        self.sizes = lines.sizes
+        self.texts: list[str] = []
+        self.sizes = parts.text_sizes(lines)
         self.keys = keys
         self.metas = metas
+        self.parts: list[int] | None = None
         self.lines = lines
         self.labels: dict[Key, dict[str, str]] = {}
 
-    def by_key(self, stamps: list[int]) -> list[Segment]:
+    def split(self, stamps: list[int]) -> tuple[list[int], Sequence[int]]:
+        """Put parts in the place of long lines; return the stamps of all entries, and the line of each."""
+        if max(self.sizes, default=0) <= self.entry_bytes:
+            self.texts = self.lines.texts
+            return stamps, range(len(stamps))
+        metas: list[Meta | None] = []
+        of: list[int] = []
+        before: list[int] = []
+        for index, line in enumerate(self.lines):
+            found = parts.split(line, self.entry_bytes)
+            self.texts += found
+            of += [index] * len(found)
+            before += range(len(found))
+            if len(found) > 1:
+                name = parts.line_id(self.file.origin, self.starts[index], found)
+                metas += parts.metas(self.metas[index], name, len(found))
+            else:
+                metas.append(self.metas[index])
+        self.metas, self.parts = metas, before
+        self.keys = [self.keys[index] for index in of]
+        self.starts = [self.starts[index] + part for index, part in zip(of, before, strict=True)]
+        self.sizes = [len(text.encode()) for text in self.texts]
+        return [stamps[index] + STEP_NS * part for index, part in zip(of, before, strict=True)], of
+
+    def by_key(self, line_stamps: list[int]) -> list[Segment]:
         """Group lines that all go to their own streams; a few C calls a line."""
+        stamps, _ = self.split(line_stamps)
         if self.keys and self.keys.count(self.keys[0]) == len(self.keys):
             stream = self.stream_of(self.labels_of(self.keys[0]))
             return [self._segment(stream, list(range(len(stamps))), stamps, self.metas)]
@@ -172,18 +205,28 @@ class _Work:
             [own for own, clock in zip(owns, by_clock, strict=True) if not clock and own is not None],
             file.slot,
             self.chunk.own_state,
+            [size for size, clock in zip(self.sizes, by_clock, strict=True) if not clock],
         )
-        clock_stamps, clock_state = stamp_all([now_ns] * sum(by_clock), file.slot, self.chunk.clock_state)
+        clock_stamps, clock_state = stamp_all(
+            [now_ns] * sum(by_clock),
+            file.slot,
+            self.chunk.clock_state,
+            [size for size, clock in zip(self.sizes, by_clock, strict=True) if clock],
+        )
         next_own, next_clock = iter(own_stamps), iter(clock_stamps)
-        stamps = [next(next_clock if clock else next_own) for clock in by_clock]
+        buried = self._buried(owns, by_clock, now_ns, policy)
+        too_old = [
+            (self.starts[index], self.stream_of(self.labels_of(self.keys[index])), self.lines[index])
+            for index in sorted(buried)
+        ]
+        stamps, lines_of = self.split([next(next_clock if clock else next_own) for clock in by_clock])
         metas = list(self.metas)
         groups: dict[Stream, list[int]] = {}
-        too_old: list[tuple[int, Stream, bytes]] = []
-        for index, (own, clock) in enumerate(zip(owns, by_clock, strict=True)):
-            labels = self.labels_of(self.keys[index])
-            if clock and own is not None and own <= now_ns and policy.old_lines == "dead-letter":
-                too_old.append((self.starts[index], self.stream_of(labels), self.lines[index]))
+        for index, line in enumerate(lines_of):
+            if line in buried:
                 continue
+            own, clock = owns[line], by_clock[line]
+            labels = self.labels_of(self.keys[index])
             if clock:
                 labels = restamped_labels(labels)
                 metas[index] = with_original(metas[index], own)
@@ -204,6 +247,16 @@ class _Work:
         segments = [self._segment(stream, indexes, stamps, metas) for stream, indexes in groups.items()]
         return segments, too_old, own_state, clock_state
 
+    @staticmethod
+    def _buried(owns: list[int | None], by_clock: list[bool], now_ns: int, policy: Policy) -> set[int]:
+        if policy.old_lines != "dead-letter":
+            return set()
+        return {
+            index
+            for index, (own, clock) in enumerate(zip(owns, by_clock, strict=True))
+            if clock and own is not None and own <= now_ns
+        }
+
     def labels_of(self, key: Key) -> dict[str, str]:
         """Return the labels of a key; the same dict each time."""
         found = self.labels.get(key)
@@ -214,33 +267,11 @@ class _Work:
     def _segment(
         self, stream: Stream, indexes: list[int], stamps: list[int], metas: Sequence[Meta | None]
     ) -> Segment:
-        if len(indexes) == len(self.texts):
-            return Segment(
-                self.file.account, self.chunk, stream, self.starts, stamps, self.texts, metas, self.sizes
-            )
-        if len(indexes) == 1:
-            (i,) = indexes
-            return Segment(
-                self.file.account,
-                self.chunk,
-                stream,
-                [self.starts[i]],
-                [stamps[i]],
-                [self.texts[i]],
-                [metas[i]],
-                [self.sizes[i]],
-            )
-        pick = itemgetter(*indexes)
-        return Segment(
-            self.file.account,
-            self.chunk,
-            stream,
-            pick(self.starts),
-            pick(stamps),
-            pick(self.texts),
-            pick(metas),
-            pick(self.sizes),
+        segment = Segment(
+            self.file.account, self.chunk, stream, self.starts, stamps, self.texts, metas, self.sizes
         )
+        segment.parts = self.parts
+        return segment if len(indexes) == len(self.texts) else picked(segment, indexes)
 
 
 def moved_by(moved: Sequence[Moved], stream: Stream, start: int) -> Moved | None:

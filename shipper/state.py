@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from shipper.parts import MIN_ENTRY_BYTES
 from shipper.sorting import Policy
 from shipper.streams import Limits
 
@@ -75,6 +76,46 @@ class Window:
     def half_full(self) -> bool:
         """True when refused streams must make room."""
         return self.entries * 2 >= self.max_entries or self.bytes * 2 >= self.max_bytes
+
+
+@dataclass(slots=True)
+class EntryLimit:
+    """The longest entry that Loki takes, as far as is known: the setting, or less where an answer said so."""
+
+    configured_bytes: int
+    bytes: int = 0
+    version: int = 0
+    """The save that must be durable before anything is pushed that was split by it."""
+    proven_bytes: int = 0
+    """The longest part that was taken since the start; before a longer one, nothing of its line is sent."""
+
+    def __post_init__(self) -> None:
+        self.bytes = self.bytes or max(MIN_ENTRY_BYTES, self.configured_bytes)
+
+    def learn(self, stated_bytes: int, version: int) -> bool:
+        """Take over a limit that Loki stated; False where it is none that is lower."""
+        limit_bytes = max(MIN_ENTRY_BYTES, stated_bytes)
+        if limit_bytes >= self.bytes:
+            return False
+        self.bytes = limit_bytes
+        self.version = version
+        return True
+
+    def reconfigure(self, configured_bytes: int, version: int) -> None:
+        """Begin again with another setting."""
+        if configured_bytes != self.configured_bytes:
+            self.configured_bytes = configured_bytes
+            self.bytes = max(MIN_ENTRY_BYTES, configured_bytes)
+            self.version = version
+
+    def saved(self) -> dict[str, int]:
+        """Return what must be durable."""
+        return {"max_entry_bytes": self.bytes, "max_entry_bytes_set": self.configured_bytes}
+
+    def restore(self, totals: dict[str, int]) -> None:
+        """Take over what an earlier run learnt, as long as the setting is the same."""
+        if totals.get("max_entry_bytes_set") == self.configured_bytes:
+            self.bytes = max(MIN_ENTRY_BYTES, min(self.bytes, totals.get("max_entry_bytes", self.bytes)))
 
 
 @dataclass(slots=True)

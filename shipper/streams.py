@@ -211,6 +211,8 @@ class Queue:
     """Bytes of body for a byte of line, learnt."""
     limit_bytes: int | None = None
     """A limit that Loki's answer stated."""
+    fitted_bytes: int = 0
+    """No line in memory is longer, that can be split."""
     first_failure_s: float | None = None
     reason: str = ""
     """Why the last push was not taken."""
@@ -231,6 +233,19 @@ class Queue:
         self.segments.append(segment)
         self.entries += len(segment.starts) - segment.taken
         self.bytes += sum(segment.sizes[segment.taken :])
+
+    def replace(self, segments: dict[Segment, Segment], now_s: float) -> None:
+        """Put segments in the place of others, before all that wait where those were taken in part."""
+        for batch in self.work:
+            batch.slices = [part for part in batch.slices if part[0] not in segments]
+            batch.body = b""
+        self.work = [batch for batch in self.work if batch.slices]
+        waiting = [segments.get(segment, segment) for segment in self.segments]
+        if not waiting:
+            self.oldest_s = now_s
+        self.segments = deque([*(new for new in segments.values() if new not in waiting), *waiting])
+        self.entries = sum(len(segment.starts) - segment.taken for segment in self.segments)
+        self.bytes = sum(sum(segment.sizes[segment.taken :]) for segment in self.segments)
 
     def newest_allowed_ns(self, durable: int) -> float:
         """Return the newest stamp that may be pushed now: 30 minutes past the oldest ack not yet durable."""
@@ -253,8 +268,14 @@ class Queue:
             self.acked.append((self.pushed_oldest, version))
         self.pushed_oldest = None
 
-    def take(self, limits: Limits, durable: int, *, metadata: bool) -> Batch | None:
-        """Return the next batch, encoded, or None when nothing may go yet; its lines leave the queue."""
+    def take(
+        self, limits: Limits, durable: int, *, metadata: bool, proven_bytes: float = math.inf
+    ) -> Batch | None:
+        """Return the next batch, encoded, or None when nothing may go yet; its lines leave the queue.
+
+        A part of a split line that is longer than any that was taken goes alone: where Loki refuses it, no
+        other part of its line stands there yet, and the line can be split anew.
+        """
         newest_ns = self.newest_allowed_ns(durable)
         body_limit = min(limits.body_bytes, self.limit_bytes or limits.body_bytes)
         budget = body_limit / self.expansion
@@ -268,13 +289,14 @@ class Queue:
             first = segment.taken
             last = min(len(segment.starts), first + room)
             last = _within_bytes(segment.sizes, first, last, budget, alone=not slices)
+            last = _before_unproven(segment, first, last, proven_bytes, alone=not slices)
             oldest, latest, last = _within_time(segment.stamps, first, last, oldest, latest, newest_ns)
             if last == first:
                 break
             slices.append((segment, first, last))
             room -= last - first
             budget -= sum(segment.sizes[first:last]) + (last - first) * _ENTRY_OVERHEAD_BYTES
-            if last < len(segment.starts):
+            if last < len(segment.starts) or _is_unproven(segment, first, proven_bytes):
                 break
         if not slices:
             return None
@@ -308,6 +330,19 @@ def _within_bytes(sizes: Sequence[int], first: int, last: int, budget: float, *,
     sums = list(accumulate(size + _ENTRY_OVERHEAD_BYTES for size in sizes[first:last]))
     fit = bisect_right(sums, budget)
     return first + (max(fit, 1) if alone else fit)
+
+
+def _before_unproven(segment: Segment, first: int, last: int, proven_bytes: float, *, alone: bool) -> int:
+    if segment.parts is None:
+        return last
+    for index in range(first, last):
+        if _is_unproven(segment, index, proven_bytes):
+            return index + 1 if alone and index == first else index
+    return last
+
+
+def _is_unproven(segment: Segment, index: int, proven_bytes: float) -> bool:
+    return segment.is_part(index) and segment.sizes[index] > proven_bytes
 
 
 def _within_time(  # noqa: PLR0917 - the engine's wiring comes in as arguments

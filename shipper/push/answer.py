@@ -56,6 +56,8 @@ class Verdict:
     """No push above this can pass."""
     retry_after_s: float | None = None
     """Not before so many seconds."""
+    max_entry_bytes: int | None = None
+    """No line above this can pass."""
 
 
 REASONS = (
@@ -105,6 +107,7 @@ _ROWS: tuple[tuple[int, str, Action, str], ...] = (
 _BLAMES_LINES = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 _KEPT = {260: "blocked", **dict.fromkeys((301, 302, 303, 307, 308), "redirect")}
 """260 is Loki's own code for an administrator's block: a 2xx, and nothing was stored."""
+_ENTRY = re.compile(r"max entry size '?(\d{1,18})'? bytes exceeded", re.IGNORECASE)
 _USER = re.compile(r"//[^/@]*@")
 _IGNORED = re.compile(r"total ignored: (\d+) out of (\d+)")
 _OLDEST = re.compile(r"oldest acceptable timestamp is: (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
@@ -160,6 +163,7 @@ def _with_numbers(verdict: Verdict, text: str) -> Verdict:
     ignored = _IGNORED.search(text)
     oldest = _OLDEST.search(text)
     limit = _LIMIT.search(text)
+    entry = _ENTRY.search(text)
     return Verdict(
         verdict.action,
         verdict.reason,
@@ -167,6 +171,7 @@ def _with_numbers(verdict: Verdict, text: str) -> Verdict:
         verdict.detail,
         all_refused=bool(ignored and ignored[1] == ignored[2]),
         oldest_ok_ns=Times().text_ns(oldest[1]) if oldest else None,
+        max_entry_bytes=int(entry[1]) if entry and verdict.reason == "line_too_long" else None,
         limit_bytes=_bytes(limit[1]) if limit and verdict.action is Action.BACK_OFF else None,
     )
 

@@ -178,27 +178,34 @@ def test_old_lines_become_dead_letters_where_that_is_wanted(world: Make) -> None
     assert [letter["reason"] for letter in one.buried()] == ["too_old"]
 
 
+def refuses_poison(world: World) -> Answer | None:
+    """Answer as Loki does to a push that it cannot read."""
+    return Answer(400, "cannot be parsed") if b"poison" in world.transport.pushed[-1][1] else None
+
+
 def test_one_line_that_loki_never_takes_is_found_among_hundreds_and_buried(world: Make) -> None:
     """The good ones arrive, the culprit lies in the dead-letter file with reason, file and offset."""
     one = world()
-    long = one.line("long", pad="x" * 300_000)
+    poison = one.line("poison")
+    one.script = lambda _labels: refuses_poison(one)
     one.write(
-        "a.jsonl", *(one.line(f"{n:03}") for n in range(300)), long, *(one.line(f"b{n}") for n in range(99))
+        "a.jsonl", *(one.line(f"{n:03}") for n in range(300)), poison, *(one.line(f"b{n}") for n in range(99))
     )
     one.start()
     one.settle()
 
     (letter,) = one.buried()
     assert len(one.arrived()) == 399
-    assert (letter["reason"], letter["status"], letter["line"]) == ("line_too_long", 400, long)
-    assert pathlib.Path(letter["file"]).read_bytes()[letter["offset"] :].startswith(long.encode())
+    assert (letter["reason"], letter["status"], letter["line"]) == ("invalid", 400, poison)
+    assert pathlib.Path(letter["file"]).read_bytes()[letter["offset"] :].startswith(poison.encode())
 
 
 def test_a_full_dead_letter_file_stops_its_stream_and_loses_nothing(world: Make) -> None:
     """It is an error state that says so; the other stream goes on."""
     one = world(sources=loki_mode)
     one.dead = DeadLetters(one.state / "dead-letters.jsonl", 1000)
-    events(one, "session_start", 1, pad="x" * 300_000)
+    one.script = lambda labels: Answer(400, "no") if labels["log_type"] == "session_start" else None
+    events(one, "session_start", 1, pad="x" * 5000)
     events(one, "session_end", 5)
     one.start()
     one.pump(60.0)
