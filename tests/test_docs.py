@@ -12,6 +12,9 @@ from exporter import cli, config, selfmetrics, webmetrics
 from exporter.source import Family
 from exporter.sources.loki_mode import families, project_search
 from shipper import cli as shipper_cli
+from shipper import config as shipper_config
+from shipper.config import ConfigError
+from shipper.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 _ROW = re.compile(
@@ -39,7 +42,18 @@ def test_every_metric_stands_in_the_table_with_its_type_and_help(table: dict[str
     """docs/metrics.md lists every family that the code defines, with the same words."""
     expected = {name: (family.kind.value, family.help) for name, family in _families().items()}
 
-    assert expected == table
+    assert expected == {name: row for name, row in table.items() if not name.startswith("tallyship_shipper_")}
+
+
+def test_every_metric_of_the_shipper_stands_in_its_table(table: dict[str, tuple[str, str]]) -> None:
+    """With its type and its help, to the letter."""
+    found = {
+        family.name + "_total" * (family.type == "counter"): (family.type, family.documentation)
+        for family in Metrics().registry.collect()
+        if not family.name.startswith("tallyship_shipper_process_")
+    }
+
+    assert found == {name: row for name, row in table.items() if name.startswith("tallyship_shipper_")}
 
 
 @pytest.mark.parametrize("command", ["serve"])
@@ -78,3 +92,15 @@ def test_the_configuration_example_of_the_readme_loads(tmp_path: Path) -> None:
     loaded = config.load_config({"config": str(example)}, {})
 
     assert loaded.names == {"/srv/shop/.loki": "shop"}
+
+
+def test_the_shippers_example_in_the_readme_loads(tmp_path: Path) -> None:
+    """The second TOML example is accepted as it stands, but for its files, which are not here."""
+    text = (ROOT / "README.md").read_text("utf-8").partition("## The shipper")[2]
+    example = tmp_path / "shipper.toml"
+    example.write_text(text.partition("```toml\n")[2].partition("```")[0], "utf-8")
+
+    with pytest.raises(ConfigError) as caught:
+        shipper_config.load({}, (), str(example), {}, "u@h")
+
+    assert caught.value.problems == ["ca_file: /etc/tallyship/ca.crt cannot be read"]
