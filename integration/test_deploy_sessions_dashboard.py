@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ ALL = {one["name"]: one["allValue"] for one in QUERY_VARIABLES}
 BY_SESSION = ("Transcript", "Lines")
 CODING = "20261121-004343-e8f15311"
 RANGE_S = 3600
+SPLIT = "20261121-010000-0badcafe"
+"""Written here: request and answer are longer than Loki takes a line to be, and the answer is an error."""
 
 pytestmark = pytest.mark.usefixtures("loki")
 
@@ -40,12 +43,36 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shipped]:
     """Give the recorded sessions, sent by the real shipper."""
     root = tmp_path_factory.mktemp("proxy")
     sessions = deploy_loki.recorded_as_of_today(root / "logs")
+    sessions[SPLIT] = split_session()
+    path = root / f"logs/api.anthropic.com/2026-11-21/{SPLIT}.jsonl"
+    path.write_text("".join(f"{line}\n" for line in sessions[SPLIT]), "utf-8")
     loki = deploy_loki.start()
     try:
         deploy_loki.ship(loki, root / "logs", root / "state")
         yield Shipped(loki, sessions)
     finally:
         loki.container.stop()
+
+
+def split_session() -> list[str]:
+    """Return a start, a request of 700 KB and an answer of 400 KB, as llm-proxy writes them."""
+    at = datetime.now(UTC) - timedelta(minutes=1)
+    lines: list[dict[str, Any]] = [
+        {"type": "session_start", "provider": "anthropic", "upstream": "api.anthropic.com"},
+        {"type": "request", "body": "a" * 700_000, "method": "POST", "path": "/v1/messages", "seq": 1},
+        {
+            "type": "response",
+            "body": "b" * 400_000,
+            "seq": 1,
+            "size": 400_000,
+            "status": 529,
+            "timing": {"ttfb_ms": 1, "total_ms": 2500},
+        },
+    ]
+    for number, line in enumerate(lines):
+        ts = (at + timedelta(seconds=number)).isoformat().replace("+00:00", "Z")
+        line["_meta"] = {"machine": "dev@workstation-1", "session": SPLIT, "ts": ts}
+    return [json.dumps(dict(sorted(line.items())), separators=(",", ":")) for line in lines]
 
 
 def ask(shipped: Shipped, target: dict[str, Any], **chosen: str) -> list[dict[str, Any]]:
@@ -131,7 +158,7 @@ def test_a_variable_offers_what_there_is(shipped: Shipped, variable: dict[str, A
 
 
 def test_the_counts_are_those_of_the_files(shipped: Shipped) -> None:
-    """Sessions and requests as in the recorded files, by type, too."""
+    """Sessions and requests as in the files, also those of which a line went in parts."""
     kinds = [json.loads(line)["type"] for lines in shipped.sessions.values() for line in lines]
     expected = {kind: float(kinds.count(kind)) for kind in set(kinds)}
 
@@ -141,12 +168,12 @@ def test_the_counts_are_those_of_the_files(shipped: Shipped) -> None:
 
 
 def test_errors_are_bad_answers_and_streams_that_ended_in_an_error(shipped: Shipped) -> None:
-    """429 twice, 529, and one that was cut off by an error event behind a status of 200."""
+    """429 twice, 529 twice, one of them in parts, and an error event behind a status of 200."""
     lines = [line for one in ask(shipped, only("Latest Errors")) for _, line in one["values"]]
 
-    assert sorted(line.split()[0] for line in lines) == ["200", "429", "429", "529"]
-    assert numbers(shipped, only("Errors"), "") == {"": 4}
-    assert numbers(shipped, only("Errors by Status"), "status") == {"200": 1, "429": 2, "529": 1}
+    assert sorted(line.split()[0] for line in lines) == ["200", "429", "429", "529", "529"]
+    assert numbers(shipped, only("Errors"), "") == {"": 5}
+    assert numbers(shipped, only("Errors by Status"), "status") == {"200": 1, "429": 2, "529": 2}
 
 
 def test_tokens_are_what_the_providers_state_and_no_guess(shipped: Shipped) -> None:
@@ -186,6 +213,27 @@ def test_the_transcript_reads_like_one(shipped: Shipped) -> None:
     assert told == ["session_start api.anthropic.com", *["request POST /v1/messages", "response 200"] * 4]
     assert "Find why test_parse fails & fix it. Unicode: café 日本語" in entries[1][1]
     assert "Let me look at the failing test." in entries[2][1]
+
+
+def test_every_session_has_a_transcript(shipped: Shipped) -> None:
+    """Whatever the provider and however it ended: all lines, and nothing that was not read."""
+    for session, lines in shipped.sessions.items():
+        texts = [
+            text for one in ask(shipped, only("Transcript"), session=session) for _, text in one["values"]
+        ]
+        for text in texts:
+            assert "<no value>" not in text, session
+            assert not text.startswith("response 200") or text.count("\n"), (session, text)
+        assert session == SPLIT or len(texts) == len(lines)
+
+
+def test_what_went_in_parts_is_in_the_transcript_as_it_is(shipped: Shipped) -> None:
+    """No template can read half a line, so nothing is left out of it."""
+    found = ask(shipped, only("Transcript"), session=SPLIT)
+
+    entries = sorted((ns, text) for one in found for ns, text in one["values"])
+    assert entries[0][1].startswith("session_start api.anthropic.com")
+    assert "".join(text for _, text in entries[1:]) == "".join(shipped.sessions[SPLIT][1:])
 
 
 def test_without_a_chosen_session_there_is_no_transcript(shipped: Shipped) -> None:
