@@ -102,14 +102,12 @@ def times_of(values: Iterable[object], time_of: Callable[[object], int | None]) 
 
 def clean(value: object, limit_chars: int = META_CHARS) -> str | None:
     """Return a decoded JSON scalar as metadata text, or None: Loki takes text only, and no lone surrogate."""
-    if value is None or isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        value = repr(value)
-    if not isinstance(value, str) or not value:
-        return None
-    text = value[:limit_chars]
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+    if isinstance(value, str):
+        text = value if len(value) <= limit_chars else value[:limit_chars]
+        return (text if text.isascii() else _SURROGATE.sub("\ufffd", text)) or None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return repr(value)[:limit_chars]
+    return None
 
 
 def label_text(value: object) -> str | None:

@@ -81,10 +81,11 @@ class LlmProxy:
         metas: list[Meta | None] = []
         records, malformed = decoded(_ONE, lines, _from, _salvaged)
         memo: dict[tuple[object, object, str, object], Key] = {}
+        value_ns = self._times.value_ns
         for record in records:
             inner = record.meta if isinstance(record.meta, _Meta) else _NO_META
-            own = self._times.value_ns(inner.ts)
-            owns.append(self._times.value_ns(record.ts) if own is None else own)
+            own = value_ns(inner.ts)
+            owns.append(value_ns(record.ts) if own is None else own)
             kind, machine = record.type, inner.machine
             if kind == "session_start" and isinstance(record.provider, str):
                 context = record.provider if record.provider in _PROVIDERS else context
