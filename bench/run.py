@@ -1,6 +1,6 @@
 """Measures what the documentation promises and prints each figure beside its target.
 
-    python bench/run.py [--quick] [exporter|shipper]
+    python bench/run.py [--quick] [exporter|shipper|redact]
 
 The whole takes less than five minutes and 3.5 GB in the temporary directory; `--quick` less than one minute
 and 0.6 GB. `TMPDIR=DIR` names another directory, where the usual one is made of memory. Exit 0 whatever the
@@ -16,11 +16,13 @@ import time
 from collections.abc import Callable
 
 import exporter_bench
+import redact_bench
 import shipper_bench
 
 PARTS: dict[str, Callable[[bool], None]] = {
     "exporter": lambda quick: exporter_bench.measure(quick=quick),
     "shipper": lambda quick: shipper_bench.measure(quick=quick),
+    "redact": lambda quick: redact_bench.measure(quick=quick),
 }
 
 

@@ -15,6 +15,7 @@ from shipper import positions
 from shipper.deadletter import DeadLetters
 from shipper.engine import Engine
 from shipper.push.answer import Verdict, judge, no_answer
+from shipper.redact.redactor import Redactor
 from shipper.sending import Answered, Push
 from shipper.sources.base import Source
 from shipper.sources.jsonl import Jsonl
@@ -127,6 +128,7 @@ class World:
         options: Options | None = None,
         max_open: int = 512,
         model: Model | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self.root = root
         self.logs = root / "logs"
@@ -137,6 +139,7 @@ class World:
         self.model = model or Model(now_ns=self.clock.time_ns)
         self.options = options or Options()
         self.max_open = max_open
+        self.redactor = redactor
         self.make_sources = sources or (lambda logs: [Jsonl(f"{logs}/**/*.jsonl", "test", "u@h")])
         self.script: Script = lambda _labels: None
         self.meter = Counting()
@@ -165,6 +168,7 @@ class World:
             self.tell,
             self.meter,
             max_open=self.max_open,
+            redactor=self.redactor,
         )
         self.engine.start()
         return self.engine
