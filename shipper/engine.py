@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from shipper import positions
@@ -16,7 +16,7 @@ from shipper.push.retry import RetryPolicy
 from shipper.reading import Reader
 from shipper.redact.redactor import Redactor
 from shipper.sending import Sender, Transport
-from shipper.sources.base import Source
+from shipper.sources.base import Source, caps_of
 from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell, Window
 from shipper.streams import Registry
 
@@ -53,7 +53,7 @@ class Engine:
 
     def __init__(  # noqa: PLR0917 - the engine's wiring comes in as arguments
         self,
-        sources: Iterable[Source],
+        sources: Sequence[Source],
         options: Options,
         state_dir: pathlib.Path,
         transport: Transport,
@@ -75,7 +75,7 @@ class Engine:
         self._saver = saver
         self._tell = tell
         self._meter = meter
-        self.registry = Registry()
+        self.registry = Registry(caps_of(sources))
         self.window = Window(options.window_entries, options.window_bytes)
         self.saves = Saves()
         self.entry_limit = EntryLimit(options.max_entry_bytes)
@@ -135,7 +135,7 @@ class Engine:
 
     def reconfigure(
         self,
-        sources: Iterable[Source],
+        sources: Sequence[Source],
         *,
         options: Options,
         retries: RetryPolicy,
@@ -144,6 +144,7 @@ class Engine:
     ) -> None:
         """Go on in another way from the next `pump` on. Nothing that was read or decided is given up."""
         self._options = options
+        self.registry.recap(caps_of(sources))
         self.entry_limit.reconfigure(options.max_entry_bytes, self.saves.now())
         self.sender.reconfigure(options, retries)
         self._reader.reconfigure(options, redactor)
