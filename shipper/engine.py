@@ -79,7 +79,15 @@ class Engine:
         self.window = Window(options.window_entries, options.window_bytes)
         self.saves = Saves()
         self.entry_limit = EntryLimit(options.max_entry_bytes)
-        self.files = Files(sources, tell, self._wall_s, max_open=max_open, watcher=watcher, scratch=state_dir)
+        self.files = Files(
+            sources,
+            tell,
+            self._wall_s,
+            max_open=max_open,
+            watcher=watcher,
+            scratch=state_dir,
+            state_dir=state_dir,
+        )
         self.sender = Sender(
             options,
             self.registry,
@@ -127,9 +135,11 @@ class Engine:
             self._tell("positions_damaged", level="warning", detail=warning)
         self.registry.restore(found.labels, found.streams)
         self.entry_limit.restore(found.totals)
-        self.files.next_id, self.files.next_slot = found.next_id, found.next_slot
+        if look_only:
+            self.files.look_only()
         now_s = self._clock.monotonic()
-        self.files.restore(found.files, self.registry.streams, self.sender.floored, now_s)
+        numbers = (found.next_id, found.next_slot)
+        self.files.restore(found.files, self.registry.streams, self.sender.floored, now_s, numbers)
         self.files.rescan(now_s, self.saves.next)
         return loaded.warnings
 
@@ -189,7 +199,7 @@ class Engine:
     @property
     def caught_up(self) -> bool:
         """True when, besides, no file holds a whole line that was not read."""
-        return self.settled and not self.files.ready and not self.window.entries and self.acknowledged
+        return self.acknowledged and not (self.files.ready or self.files.copies or self.window.entries)
 
     def balances(self) -> list[Balance]:
         """Return the balance of each file."""
@@ -210,8 +220,7 @@ class Engine:
             {name: sorted(values) for name, values in self.registry.values.items()},
             [stream.labels for stream in self.registry.streams],
             [],
-            self.files.next_id,
-            self.files.next_slot,
+            *self.files.next_numbers,
             self.entry_limit.saved(),
         )
 

@@ -65,7 +65,6 @@ def dry_run(*, show_redactions: bool, explain: int | None, **flags: Any) -> None
         max_open=config.max_open_files,
         redactor=redactor,
     )
-    engine.files.scratch = None
     engine.sender.flushing = True
     engine.sender.unpaced = True
     engine.start(look_only=True)

@@ -197,6 +197,21 @@ class Tracked:
         """Tell whether what `fd` holds is this file, grown or not."""
         return holds(fd, self.fingerprint)
 
+    def stands_at_path(self) -> bool:
+        """Tell whether its path still leads to it."""
+        try:
+            status = os.lstat(self.path)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == (self.dev, self.ino)
+
+    def branch_off(self, original: Tracked) -> None:
+        """Read this copy from where its deleted original is; what is unread of that is the original's."""
+        self.info, self.origin, self.context = original.info, original.origin, original.context
+        self.own_state, self.clock_state = original.own_state, original.clock_state
+        self.head_bytes, self.head = original.head_bytes, original.head
+        self.advance(original.read, original.tail)
+
     def close(self) -> None:
         """Give the descriptor back."""
         if self.fd >= 0:
@@ -206,10 +221,14 @@ class Tracked:
 
 def holds(fd: int, known: identity.Fingerprint) -> bool:
     """Tell whether the file behind `fd` has the known head, and the known bytes before the position."""
-    start = identity.tail_start(known.position)
     head = os.pread(fd, max(known.head_bytes, 1), 0)
-    tail = os.pread(fd, known.position - start, start) if known.position > start else b""
-    return identity.same(known, head[: known.head_bytes], tail)
+    return identity.same(known, head[: known.head_bytes], tail_of(fd, known.position))
+
+
+def tail_of(fd: int, position: int) -> bytes:
+    """Return the bytes before the position, as many as are remembered."""
+    start = identity.tail_start(position)
+    return os.pread(fd, position - start, start) if position > start else b""
 
 
 def scan_for_newline(fd: int, offset: int, end: int) -> int | None:

@@ -224,3 +224,16 @@ def test_a_file_made_anew_with_the_same_first_line_after_a_rename_is_read_whole(
     one.settle()
 
     assert texts(one) == ["a", "header", "header"]
+
+
+def test_a_renamed_file_whose_lines_cannot_be_sent_does_not_keep_the_shipper_busy(world: Make) -> None:
+    """It is quiet, and what it waits for is an answer: no turn is due because of it."""
+    one = world()
+    one.script = lambda _labels: "hang"
+    path = one.write("a.jsonl", one.line("a"))
+    engine = one.start()
+    one.pump(11.0)
+    path.rename(one.root / "elsewhere")
+    one.pump(30.0)
+
+    assert engine.pump() > 0.1

@@ -1,0 +1,97 @@
+"""How many files are held open, and which are closed to make room for others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from shipper.follow.known import Known
+from shipper.follow.phase import Phase
+from shipper.follow.tracked import Tracked
+from shipper.follow.tree import Refused, open_regular
+
+
+class Descriptors:
+    """Keeps to the limit. What stands at its path can be closed, and opened again when it is its turn."""
+
+    def __init__(self, known: Known, tell: Callable[..., None], limit: int) -> None:
+        self._known = known
+        self._tell = tell
+        self.limit = limit
+        self._none_to_close = False
+
+    @property
+    def count(self) -> int:
+        """How many are held."""
+        return len(self._known.open)
+
+    @property
+    def crowded(self) -> bool:
+        """True when none is left."""
+        return self.count >= self.limit
+
+    def begin_turn(self) -> None:
+        """Try again to make room: within a turn that was in vain, it is not tried twice."""
+        self._none_to_close = False
+
+    def has_room(self, tracked: Tracked) -> bool:
+        """Tell whether another may be taken for this file, after closing what can be if that is needed."""
+        if self.crowded and not self._none_to_close:
+            self.close_idle(make_room=True)
+            if self.crowded:
+                self._none_to_close = True
+                self._tell(
+                    "no_descriptor_left",
+                    level="warning",
+                    path=tracked.path,
+                    open=self.count,
+                    consequence="it waits for another to be settled; raise max_open_files if that lasts",
+                )
+        return not self.crowded
+
+    def open(self, tracked: Tracked) -> int | None:
+        """Return a new descriptor of what stands at the file's path, or None, told, where that is refused."""
+        try:
+            return open_regular(tracked.path, tracked.root)
+        except Refused as refused:
+            self._tell("refused_file", level="warning", path=tracked.path, error=str(refused))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._tell("unreadable_file", level="warning", path=tracked.path, error=error.strerror)
+        return None
+
+    def hold(self, tracked: Tracked, path: str, root: str) -> bool:
+        """Hold a file that was closed while idle, if it is what stands at `path`."""
+        if tracked.fd >= 0:
+            return True
+        try:
+            fd = open_regular(path, root)
+        except (Refused, OSError):
+            return False
+        if not tracked.is_in(fd):
+            os.close(fd)
+            return False
+        self._known.adopt(tracked, fd)
+        return True
+
+    def let_go(self, tracked: Tracked) -> None:
+        """Close a file that stands at its path and is not being read."""
+        if tracked.phase is Phase.FOLLOWING and tracked.account.clear and tracked.fd >= 0:
+            self._known.close(tracked)
+
+    def close_idle(self, *, make_room: bool = False) -> None:
+        """Close files above the limit, the least recently written first."""
+        limit = self.limit - 1 if make_room else self.limit
+        if self.count <= limit:
+            return
+        at_path = [t for t in self._known.open.values() if t.phase is Phase.FOLLOWING and t.stands_at_path()]
+        at_path.sort(key=lambda t: t.mtime_ns)
+        idle = [t for t in at_path if t.account.clear and max(t.read, t.scanned) >= t.size]
+        # A few more than must be, so that a storm of new files does not sort the list for each of them.
+        closed = idle[: self.count - limit + self.limit // 8]
+        if make_room and not closed:
+            # One that has more to read, or unsettled lines.
+            closed = sorted(at_path, key=lambda t: not t.account.clear)[: self.count - limit]
+        for tracked in closed:
+            self._known.close(tracked)

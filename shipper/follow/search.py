@@ -1,0 +1,133 @@
+"""Finding a known content again: at its path, or in its directory, renamed, copied or packed."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import tempfile
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from shipper.follow import identity, packed
+from shipper.follow.known import Known
+from shipper.follow.tracked import holds, tail_of
+from shipper.follow.tree import Refused, open_regular
+from shipper.positions import FileRecord
+
+_SEARCHED_PER_DIRECTORY = 5000
+
+
+class Sought(NamedTuple):
+    """A file that was found by its content."""
+
+    fd: int
+    path: str
+    tail: bytes
+    unpacked: bool
+
+
+class Search:
+    """Looks in directories; what belongs to another known file already is not found."""
+
+    def __init__(self, known: Known, tell: Callable[..., None], scratch: pathlib.Path | None) -> None:
+        self._known = known
+        self._tell = tell
+        self.scratch = scratch
+
+    def record(self, record: FileRecord, root: str | None) -> Sought | None:
+        """Return the file of a record: at its path, if a pattern with this root covers it, else beside it."""
+        wanted = identity.Fingerprint(record.head_bytes, record.head, record.read, record.tail)
+        inode = (record.dev, record.ino)
+        found = None if root is None else self._at_path(record.path, root, wanted, inode)
+        return found or self.beside(record.path, wanted, inode=inode)
+
+    def beside(
+        self,
+        path: str,
+        wanted: identity.Fingerprint,
+        *,
+        inode: tuple[int, int] | None = None,
+        skip: tuple[int, int] | None = None,
+    ) -> Sought | None:
+        """Look among the regular files of the directory for the content; device and inode are hints."""
+        directory = os.path.dirname(path)  # noqa: PTH120 - paths are plain text here, thousands of them
+        try:
+            with os.scandir(directory) as entries:
+                names = [e for _, e in zip(range(_SEARCHED_PER_DIRECTORY), entries, strict=False)]
+                names = [e for e in names if e.is_file(follow_symlinks=False)]
+        except OSError:
+            return None
+        base = os.path.basename(path)  # noqa: PTH119 - as above
+        names.sort(
+            key=lambda e: (inode is None or e.inode() != inode[1], not e.name.startswith(base), e.name)
+        )
+        root = os.path.realpath(directory)
+        for entry in names:
+            sought = self._is_it(entry.path, root, wanted, inode, skip)
+            if sought is not None:
+                return sought
+        return None
+
+    def _at_path(
+        self, path: str, root: str, wanted: identity.Fingerprint, known_inode: tuple[int, int]
+    ) -> Sought | None:
+        try:
+            fd = open_regular(path, root)
+        except (Refused, OSError):
+            return None
+        status = os.fstat(fd)
+        inode = (status.st_dev, status.st_ino)
+        unknown = wanted.head_bytes == 0 and inode != known_inode
+        if inode in self._known.by_inode or unknown or not holds(fd, wanted):
+            os.close(fd)
+            return None
+        return Sought(fd, path, tail_of(fd, wanted.position), unpacked=False)
+
+    def _is_it(
+        self,
+        path: str,
+        root: str,
+        wanted: identity.Fingerprint,
+        inode: tuple[int, int] | None,
+        skip: tuple[int, int] | None,
+    ) -> Sought | None:
+        try:
+            fd = open_regular(path, root)
+        except (Refused, OSError):
+            return None
+        status = os.fstat(fd)
+        here = (status.st_dev, status.st_ino)
+        owner = self._known.by_inode.get(here)
+        try:
+            if here == skip or (owner is not None and owner.read > 0):
+                return None
+            if path.endswith(".gz") and wanted.head_bytes:
+                return self._unpacked(fd, path, wanted)
+            if wanted.head_bytes == 0 and here != inode:
+                return None
+            if status.st_size < wanted.position or not holds(fd, wanted):
+                return None
+            if owner is not None:
+                self._known.forget(owner)  # taken for a new one, is an old one, and was not read yet
+            sought = Sought(fd, path, tail_of(fd, wanted.position), unpacked=False)
+            fd = -1
+            return sought
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def _unpacked(self, fd: int, path: str, wanted: identity.Fingerprint) -> Sought | None:
+        """Return the content of a `.gz` in an unnamed file, if it is the known one."""
+        try:
+            if identity.digest(packed.head(fd, wanted.head_bytes)) != wanted.head:
+                return None
+            with tempfile.TemporaryFile(dir=self.scratch) as plain:
+                packed.unpack(fd, plain.fileno())
+                if not holds(plain.fileno(), wanted):
+                    return None
+                copy = os.dup(plain.fileno())
+        except (OSError, zlib.error, ValueError) as error:
+            self._tell("unreadable_file", level="warning", path=path, error=str(error))
+            return None
+        return Sought(copy, path, tail_of(copy, wanted.position), unpacked=True)
