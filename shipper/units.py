@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 _BYTES = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?b?)\s*", re.IGNORECASE)
@@ -24,7 +25,7 @@ def parse_bytes(text: str) -> int:
     """Return bytes of `256KiB`, `1.2MB`, `4096`; raises `ValueError`."""
     match = _BYTES.fullmatch(text)
     factor = match and _BYTE_FACTOR.get(match[2].lower().removesuffix("b"))
-    if not match or not factor:
+    if not match or not factor or math.isinf(float(match[1]) * factor):
         raise ValueError(f"not a size: {text!r} (try 256KiB or 1.2MB)")
     return round(float(match[1]) * factor)
 
@@ -32,9 +33,9 @@ def parse_bytes(text: str) -> int:
 def parse_duration_s(text: str) -> float:
     """Return seconds of `5s`, `1m30s`, `250ms`, `5`; raises `ValueError`."""
     text = text.strip()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    parts = _DURATION_PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
+    spelt = f"{text}s" if re.fullmatch(r"\d+(\.\d+)?", text) else text
+    parts = _DURATION_PART.findall(spelt)
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if not parts or "".join(number + unit for number, unit in parts) != spelt or math.isinf(seconds):
         raise ValueError(f"not a duration: {text!r} (try 5s, 250ms or 1m30s)")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    return seconds

@@ -27,7 +27,7 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
     assert parse_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "KiB", "-1", "1.2.3MB", "12 parsecs", "4iB", "nan", "1e6"])
+@pytest.mark.parametrize("text", ["", "KiB", "-1", "1.2.3MB", "12 parsecs", "4iB", "nan", "1e6", "9" * 400])
 def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
     """The message says what would do."""
     with pytest.raises(ValueError, match="256KiB"):
@@ -43,7 +43,9 @@ def test_durations_are_read_as_people_write_them(text: str, seconds: float) -> N
     assert parse_duration_s(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "s", "-5s", "5 parsecs", "1m 30s", "nan", "inf"])
+@pytest.mark.parametrize(
+    "text", ["", "s", "-5s", "5 parsecs", "1m 30s", "nan", "inf", "9" * 400, "9" * 400 + "d"]
+)
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
     """The message says what would do."""
     with pytest.raises(ValueError, match="1m30s"):
