@@ -125,14 +125,14 @@ class Reader:
     def _next_ns(self, tracked: Tracked) -> int:
         if tracked.phase is Phase.GONE:
             return 0
-        floors = tracked.account.floors if tracked.fd >= 0 else {}
-        wanted = {(f.lowest, is_restamped(s)) for s, f in floors.items() if self._sender.accepts(s)}
+        wanted = self._wanted(tracked) if tracked.fd >= 0 else {}
         if wanted:
             return min(
                 self._restamped_ns(tracked, lowest) if restamped else self._peek_ns(tracked, lowest)
-                for lowest, restamped in wanted
+                for lowest, restamped in {(f.lowest, is_restamped(s)) for s, f in wanted.items()}
             )
-        if tracked.head_ns is None:
+        if not tracked.head_ns:
+            # A line without time is looked at each time: it may be half of one that is being written.
             was_open = tracked.fd >= 0
             if not self._files.ensure_open(tracked, self._clock.monotonic(), self._saves.next):
                 return 0
@@ -243,7 +243,7 @@ class Reader:
     def _catch_up(self, tracked: Tracked, until_ns: float) -> bool:  # noqa: C901 - one decision after the other, read top-down
         """Read again what left memory, for streams that take lines now; return True when a chunk was read."""
         account = tracked.account
-        wanted = {s: f for s, f in account.floors.items() if self._sender.accepts(s)}
+        wanted = self._wanted(tracked)
         if not wanted:
             return False
         first = min(wanted.values(), key=lambda floor: floor.chunk.start).chunk
@@ -396,25 +396,40 @@ class Reader:
 
     def _offer(self, tracked: Tracked, segment: Segment, version: int, *, again: bool = False) -> None:
         segment.version = max(version, segment.stream.version, self._entry_limit.version)
-        in_turn = again or segment.stream not in tracked.account.floors
-        if in_turn and not self._is_overtaking(tracked, segment) and self._sender.accepts(segment.stream):
+        stream = segment.stream
+        in_turn = again or (
+            stream not in tracked.account.floors
+            and not self._is_overtaking(tracked, stream, segment.stamps[0])
+        )
+        if in_turn and self._sender.accepts(stream):
             tracked.account.add(segment)
             self._sender.put(tracked, segment)
         else:
             tracked.account.lower_floor(segment.stream, segment.chunk, segment.starts[0])
             self._sender.floored[tracked.id] = tracked
 
-    def _is_overtaking(self, tracked: Tracked, segment: Segment) -> bool:
+    def _wanted(self, tracked: Tracked) -> dict[Stream, Floor]:
+        """Return what of the file must be read again, and may be now."""
+        return {
+            stream: floor
+            for stream, floor in tracked.account.floors.items()
+            if self._sender.accepts(stream)
+            and not (
+                is_restamped(stream)
+                and self._is_overtaking(tracked, stream, self._restamped_ns(tracked, floor.lowest))
+            )
+        }
+
+    def _is_overtaking(self, tracked: Tracked, stream: Stream, stamp: int) -> bool:
         """Tell whether lines with the time of reading would enter their stream before much older ones.
 
         Those must be read again, from another file, and it was not that file's turn: its own times decide
         that. Behind newer ones Loki would take its repeats for too old.
         """
-        stream = segment.stream
         return is_restamped(stream) and any(
             other is not tracked
             and stream in other.account.floors
-            and self._restamped_ns(other, other.account.floors[stream].lowest) + SLACK_NS < segment.stamps[0]
+            and self._restamped_ns(other, other.account.floors[stream].lowest) + SLACK_NS < stamp
             for other in self._sender.floored.values()
         )
 
