@@ -39,11 +39,9 @@ class Redactor:
 
     def __init__(self, own: Sequence[Own] = (), rules: Sequence[Rule] = RULES) -> None:
         self._rules = rules
-        each = [b"(?:" + rule.pattern + b")" for rule in rules]
-        bare = [_uncaptured(pattern) for pattern in each]
-        self._any = _compiled(b"|".join(bare))
-        self._which = _compiled(b"|".join(b"(" + pattern + b")" for pattern in bare))
-        self._single = [_compiled(pattern) for pattern in each]
+        self._any = _compiled(b"|".join(b"(?:" + rule.start + b")" for rule in rules))
+        self._which = _compiled(b"|".join(b"(" + rule.start + b")" for rule in rules))
+        self._single = [_compiled(rule.pattern) for rule in rules]
         self._own = OwnRules(own) if own else None
 
     def block(self, piece: bytes, lines: Sequence[bytes]) -> Masked:
@@ -106,7 +104,7 @@ class Redactor:
             index = match.lastindex - 1
             rule = self._rules[index]
             single = self._single[index].match(line, match.start())
-            spans = rule.spans(line, single, cut)
+            spans = rule.spans(line, single, cut) if single else []
             for start, end in spans:
                 pieces += (line[done : max(start, done)], mask(rule.name))
                 done = end
@@ -116,7 +114,8 @@ class Redactor:
                 at = done - 1
             else:
                 # The value may hold a secret of another kind, whose edge is the byte before it.
-                at = max(match.start() + 1, (single.start(1) if single.re.groups else match.end()) - 1)
+                inside = single.start(1) if single and single.re.groups else 0
+                at = max(match.start() + 1, inside - 1)
         if not rules:
             return line
         return b"".join((*pieces, line[done:]))
@@ -125,11 +124,6 @@ class Redactor:
 def mask(rule: str) -> bytes:
     """Return what stands in a secret's place: no quote, no backslash, no control character."""
     return f"[REDACTED:{rule}]".encode()
-
-
-def _uncaptured(pattern: bytes) -> bytes:
-    """Return a pattern whose groups capture nothing."""
-    return re.sub(rb"(\\.|\[(?:\^?\]?(?:\\.|[^\]\\])*)\])|\((?!\?)", lambda m: m[1] or b"(?:", pattern)
 
 
 def _compiled(pattern: bytes) -> Any:

@@ -6,6 +6,7 @@ them, and there is no look-around: an `EDGE` is a byte (or an escape) before the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,7 +22,10 @@ class Rule(NamedTuple):
 
     name: str
     """The label of the counter, and the word in the mask."""
+    start: bytes
+    """How it begins, without long counts: they make a search for many rules slow on what they match."""
     pattern: bytes
+    """All of it, tried where it begins."""
     spans: Spans
 
 
@@ -34,17 +38,37 @@ _EDGE_64 = rb"(?:^|[^A-Za-z0-9_+/\-]" + _ESCAPED
 
 def _token(name: str, *patterns: bytes) -> Rule:
     """Return a rule for secrets known by a prefix too long to come about by chance."""
-    return Rule(name, EDGE + b"?" + _secret(patterns), values.whole)
+    return _prefixed(name, EDGE + b"?", patterns)
 
 
 def _edged(name: str, *patterns: bytes, edge: bytes = EDGE) -> Rule:
     """Return a rule for secrets whose prefix is short."""
-    return Rule(name, edge + _secret(patterns), values.whole)
+    return _prefixed(name, edge, patterns)
 
 
-def _secret(patterns: tuple[bytes, ...]) -> bytes:
+def _prefixed(name: str, before: bytes, patterns: tuple[bytes, ...], spans: Spans = values.whole) -> Rule:
+    starts = b"|".join(map(_start, patterns))
     # To the end of the word: what is left after the mask would have an edge that it did not have before.
-    return b"((?:" + b"|".join(patterns) + b")[A-Za-z0-9_]*)"
+    secret = b"((?:" + b"|".join(patterns) + b")[A-Za-z0-9_]*)"
+    return Rule(name, before + b"(?:" + starts + b")", before + secret, spans)
+
+
+def _named(name: str, pattern: bytes, spans: Spans) -> Rule:
+    """Return a rule that goes by what stands before the secret."""
+    return Rule(name, _GROUP.sub(lambda found: found[1] or b"(?:", pattern), pattern, spans)
+
+
+_GROUP = re.compile(rb"(\\.|\[\^?(?:\\.|[^\]\\])*\])|\((?!\?)")
+_COUNT = re.compile(rb"\{([0-9]+),?[0-9]*\}")
+_START_COUNT = 6
+
+
+def _start(pattern: bytes) -> bytes:
+    """Return the pattern up to its first long count, and that shortened."""
+    for count in _COUNT.finditer(pattern):
+        if int(count[1]) > _START_COUNT:
+            return pattern[: count.start()] + b"{%d}" % _START_COUNT
+    return pattern
 
 
 _W = rb"[A-Za-z0-9_\-]"
@@ -57,7 +81,7 @@ _PROVIDERS = (
     _token("langfuse_key", rb"sk-lf-" + _W + rb"{20,}"),
     _token("openai_key", rb"sk-(?:proj|svcacct|admin|None|service)-" + _W + rb"{20,}"),
     _edged("openai_key", rb"sess-" + _A + rb"{40,}"),
-    Rule("sk_key", EDGE + rb"(sk-" + _W + rb"{20,})", values.key),
+    _prefixed("sk_key", EDGE, (rb"sk-" + _W + rb"{20,}",), values.key),
     _edged("google_key", rb"AIzaSy" + _W + rb"{33}", rb"AQ\.Ab" + _W + rb"{35,}"),
     _edged("google_key", rb"AIza" + _W + rb"{35}", edge=_EDGE_64),
     _edged(
@@ -134,15 +158,15 @@ _CLOUD = (
 )
 
 _SHAPES = (
-    Rule("private_key", rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----", pem.spans),
-    _token(
+    _named("private_key", rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----", pem.spans),
+    _edged(
         "jwt",
         rb"eyJ" + _W + rb"{8,}\.eyJ" + _W + rb"{8,}\." + _W + rb"{8,}",
         rb"eyJ" + _W + rb"{15,}\." + _W + rb"*\." + _W + rb"+\." + _W + rb"+\." + _W + rb"+",
     ),
-    Rule("bearer_token", rb"(?i:bearer)(?:\s+|%20|\+)([A-Za-z0-9._~+/=\-]{16,})", values.mixed),
-    Rule("basic_auth", rb"(?i:basic)(?:\s+|%20|\+)([A-Za-z0-9+/]{8,}={0,2})", values.basic),
-    Rule(
+    _prefixed("bearer_token", rb"(?i:bearer)(?:\s+|%20|\+)", (rb"[A-Za-z0-9._~+/=\-]{16,}",), values.mixed),
+    _named("basic_auth", rb"(?i:basic)(?:\s+|%20|\+)([A-Za-z0-9+/]{8,}={0,2})", values.basic),
+    _named(
         "url_password", rb":(?:\\*/){2}[^\s/?#:@\"'\\<>\[\](){}]*:([^\s/?#\"'\\@<>{}\[\]]+)@", values.password
     ),
 )
@@ -163,12 +187,12 @@ _IS = rb"\\*[\"']?\s*(?::|=>?)\s*"
 _QUOTED = rb"(?:\[\s*)?(\\*[\"'])"
 
 _NAMED = (
-    Rule("authorization", rb"(?i:authorization)" + _IS + _QUOTED, values.authorization),
-    Rule("header_key", rb"(?i:" + _HEADERS + rb")" + _IS + _QUOTED, values.header),
-    Rule("header_key", rb"(?i:" + _HEADERS + rb")\s*:\s*([A-Za-z0-9_+/=.~%\-]{8})", values.bare),
-    Rule("secret_field", rb"(?i:" + _FIELDS + rb")" + _IS + _QUOTED, values.field),
-    Rule("secret_field", rb"(?i:" + _FIELDS + rb")\s*[:=]\s*([A-Za-z0-9_+/=.~%\-]{6})", values.bare),
-    Rule("query_key", rb"(?:[?&;]|\\+u0026)(?i:" + _QUERY + rb")=([A-Za-z0-9_+/=.~%\-]{8})", values.bare),
+    _named("authorization", rb"(?i:authorization)" + _IS + _QUOTED, values.authorization),
+    _named("header_key", rb"(?i:" + _HEADERS + rb")" + _IS + _QUOTED, values.header),
+    _named("header_key", rb"(?i:" + _HEADERS + rb")\s*:\s*([A-Za-z0-9_+/=.~%\-]{8})", values.bare),
+    _named("secret_field", rb"(?i:" + _FIELDS + rb")" + _IS + _QUOTED, values.field),
+    _named("secret_field", rb"(?i:" + _FIELDS + rb")\s*[:=]\s*([A-Za-z0-9_+/=.~%\-]{6})", values.bare),
+    _named("query_key", rb"(?:[?&;]|\\+u0026)(?i:" + _QUERY + rb")=([A-Za-z0-9_+/=.~%\-]{8})", values.bare),
 )
 
 RULES = (*_SHAPES[:1], *_NAMED, *_PROVIDERS, *_SERVICES, *_CLOUD, *_SHAPES[1:])
