@@ -45,6 +45,7 @@ class Known:
         tracked.size = max(tracked.size, status.st_size)
         tracked.mtime_ns = status.st_mtime_ns
         tracked.tail = tail_of(fd, tracked.read)
+        tracked.grow_head()
         self.list_inode(tracked)
 
     def close(self, tracked: Tracked) -> None:

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable
 
+from shipper.follow import identity
 from shipper.follow.descriptors import Descriptors
 from shipper.follow.known import Known
 from shipper.follow.phase import Happening, Phase
@@ -130,7 +131,9 @@ class Rotation:
         self._known.forget(copy)
         old_fd = self._known.take_fd(original)
         end = os.fstat(old_fd).st_size
-        self._succeed(original, old_fd, now_s, version).advance(end, tail_of(old_fd, end))
+        heir = self._succeed(original, old_fd, now_s, version)
+        heir.advance(end, tail_of(old_fd, end))
+        heir.head_bytes, heir.head = 0, identity.digest(b"")  # the next copy is the original's, not its
         self._known.adopt(original, fd)
         self.moved_here(original, path, root)
         self._tell("copy_found", path=path, offset=original.read)

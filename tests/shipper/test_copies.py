@@ -147,6 +147,38 @@ def test_a_file_rewritten_while_lines_are_unsent_sends_each_once(world: Make) ->
     assert one.lost_bytes == 0
 
 
+def test_a_file_rewritten_again_and_again_sends_each_line_once(world: Make) -> None:
+    """Each copy goes on with the file before it, not with what is left of the one before that."""
+    one = world()
+    path = one.write("a.jsonl", one.line("0"))
+    one.start()
+    one.settle()
+    for number in range(1, 6):
+        one.write("a.jsonl", one.line(f"{number}"))
+        rewritten(path)
+        one.pump(number * 2.5)
+    one.settle()
+
+    assert texts(one) == [f"{number}" for number in range(6)]
+    assert one.model.repeats == 0
+
+
+def test_a_file_rewritten_before_any_of_it_was_read_is_sent_once(world: Make) -> None:
+    """It was opened, and the window was full."""
+    one = world(options=Options(window_entries=1))
+    one.script = lambda _labels: "hang"
+    one.write("a.jsonl", one.line("a", ago_s=60.0))
+    path = one.write("b.jsonl", one.line("b"))
+    one.start()
+    one.pump(11.0)
+    rewritten(path)
+    one.pump(11.0)
+    one.script = lambda _labels: None
+    one.settle()
+
+    assert texts(one) == ["a", "b"]
+
+
 @pytest.mark.parametrize("pause_s", [0.0, 0.5, 9.0])
 def test_a_file_copied_and_deleted_goes_on_in_the_copy(world: Make, pause_s: float) -> None:
     """As a rename across file systems does it."""
