@@ -80,7 +80,7 @@ class Loki:
             status, found = self._ask(query, ask)
             if isinstance(found, list):
                 rounds.succeeded()
-                kept = found[: walk.took([entry.stamp for entry in found])]
+                kept = found[walk.took([entry.stamp for entry in found])]
                 if kept:
                     yield kept
                 continue
