@@ -6,13 +6,13 @@ import gc
 import os
 import pathlib
 import random
-import select
 import signal
 import sys
 import time
 from collections.abc import Callable
 
 from shipper import notify
+from shipper.bell import Bell
 from shipper.config import Config, ConfigError
 from shipper.deadletter import DeadLetters
 from shipper.engine import Engine
@@ -28,9 +28,6 @@ from shipper.saver import BackgroundSaver
 from shipper.standing import Pace, look
 
 _PUBLISH_EVERY_S = 0.5
-_GATHER_S = 0.05
-"""After the first sign of a write, so long is waited for more: a busy writer costs a few turns, not
-thousands."""
 
 
 class SystemClock:
@@ -53,10 +50,10 @@ class Service:
             suppressed=lambda: self.metrics.add("log_lines_suppressed"),
             masked=redactor.text if redactor else str,
         )
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._bell = Bell()
         has_run = any((config.state_dir / name).exists() for name in GENERATIONS)
-        self._client = Client(Way(config.endpoint, self.tell), self.wake, first_run=not has_run)
-        self._saver = BackgroundSaver(config.state_dir, self.wake)
+        self._client = Client(Way(config.endpoint, self.tell), self._bell.ring, first_run=not has_run)
+        self._saver = BackgroundSaver(config.state_dir, self._bell.ring)
         self._dead = DeadLetters(config.state_dir / "dead-letters.jsonl", config.dead_letter_max_bytes)
         self._watcher = Watcher() if watch else None
         self.engine = Engine(
@@ -96,13 +93,6 @@ class Service:
         elif event == "inotify_overflow":
             self.metrics.add("inotify_overflows")
         self.log(event, level=level, **fields)
-
-    def wake(self) -> None:
-        """End the wait of the loop; may be called from any thread and from a signal's handler."""
-        try:
-            os.write(self._wake_write, b"w")
-        except BlockingIOError:
-            return
 
     def start(self) -> None:
         """Load positions and find files."""
@@ -150,7 +140,8 @@ class Service:
                 self._systemd.beat(self._brief)
             self._publish()
             if pause_s > 0 and not until():
-                self._wait(pause_s)
+                watcher = None if self.engine.stopping else self._watcher
+                self._bell.sleep(pause_s, watcher.fileno() if watcher is not None else None)
 
     def drain(self) -> bool:
         """Stop reading, push what was read, save; return True when all of it was acknowledged in time."""
@@ -179,7 +170,7 @@ class Service:
 
         def on_hangup(_signum: int, _frame: object) -> None:
             self._hung_up = True
-            self.wake()
+            self._bell.ring()
 
         signal.signal(signal.SIGHUP, on_hangup)
 
@@ -231,40 +222,19 @@ class Service:
         self.engine.close()
         if self._watcher is not None:
             self._watcher.close()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        self._bell.close()
 
     def on_signal(self, signum: int, _frame: object) -> None:
         """First SIGTERM or SIGINT: stop in order. Second: leave at once, which is as safe as SIGKILL."""
         self.stops += 1
         if self.stops > 1:
             os._exit(128 + signum)
-        self.wake()
+        self._bell.ring()
 
     def install_signals(self) -> None:
         """Take SIGTERM and SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.on_signal)
-
-    # ---- waiting
-
-    def _wait(self, seconds: float) -> None:
-        poller = select.poll()
-        poller.register(self._wake_read, select.POLLIN)
-        inotify_fd = (
-            self._watcher.fileno() if self._watcher is not None and not self.engine.stopping else None
-        )
-        if inotify_fd is not None:
-            poller.register(inotify_fd, select.POLLIN)
-        events = poller.poll(min(seconds, 60.0) * 1000)
-        if any(fd == inotify_fd for fd, _ in events) and seconds > _GATHER_S:
-            poller.unregister(inotify_fd)  # type: ignore[arg-type]
-            poller.poll(_GATHER_S * 1000)
-        try:
-            while os.read(self._wake_read, 4096):
-                pass
-        except BlockingIOError:
-            return
 
     # ---- telling
 

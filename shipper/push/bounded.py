@@ -22,6 +22,8 @@ class Bounded:
         self.sock = sock
         self.deadline_s = deadline_s
         self._monotonic = monotonic
+        self._readers = 0
+        self._closed = False
 
     def arm(self) -> None:
         """Let the next wait end at the deadline; raises `TimeoutError` when that has passed."""
@@ -40,13 +42,25 @@ class Bounded:
         return self.sock.recv_into(buffer)
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """Return a reader; the socket stays open when that is closed."""
+        """Return a reader; the socket is closed when both it and all its readers are.
+
+        As with any socket: http.client closes one before it reads the body of a server that will close it.
+        """
         _ = mode
+        self._readers += 1
         return io.BufferedReader(_Reader(self))
 
     def close(self) -> None:
-        """Close the socket."""
-        self.sock.close()
+        """Close the socket, once nobody reads from it any more."""
+        self._closed = True
+        if not self._readers:
+            self.sock.close()
+
+    def reader_closed(self) -> None:
+        """Note that a reader is done."""
+        self._readers -= 1
+        if self._closed:
+            self.close()
 
 
 class _Reader(io.RawIOBase):
@@ -58,6 +72,11 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         return self._bounded.recv_into(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._bounded.reader_closed()
 
 
 def left_s(deadline_s: float, monotonic: Callable[[], float] = time.monotonic) -> float:

@@ -171,6 +171,26 @@ def test_a_connection_that_was_closed_while_idle_costs_no_push(
     assert gateway.connections == 2
 
 
+class Parting(Gateway):
+    """Sends the head of an answer, and its body a little later; then it closes the connection."""
+
+    def talk(self, sock: socket.socket, lines: object) -> None:
+        """Answer one request."""
+        read_request(lines)
+        sock.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\n")
+        time.sleep(0.1)
+        sock.sendall(b"answer")
+
+
+def test_an_answer_of_a_server_that_closes_is_read_to_its_end() -> None:
+    """Its body may come after the head that says so."""
+    gateway = Parting()
+    answer = fetch(plain(gateway), "/page")
+    gateway.close()
+
+    assert (answer.status, answer.body) == (200, b"answer")
+
+
 # ---- TLS
 
 
