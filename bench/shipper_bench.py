@@ -74,12 +74,16 @@ def _one_file(folder: Path, lines: int, line_bytes: int, target: str) -> None:
     script = str(Path(__file__).resolve())
     floor = run([sys.executable, script, "floor", str(path)])
     with sink() as url:
-        shipped = run(_once(url, f"loki-mode={path.parent}", folder / f"state-{line_bytes}"))
+        source = f"loki-mode={path.parent}"
+        shipped = run(_once(url, source, folder / f"state-{line_bytes}", "--no-redact"))
+        masked = run(_once(url, source, folder / f"state-{line_bytes}-masked"))
     ratio = shipped.cost.cpu_s / floor.cost.cpu_s
     print(f"{lines:,} lines of {line_bytes:,} bytes in one file, a receiver that answers 204 at once")
     _row("floor", floor, lines)
     _row("shipper", shipped, lines)
+    _row("masking", masked, lines)
     print(f"  ratio to the floor: {ratio:.2f} (target {target}); RSS target 60 MB")
+    print(f"  masking of secrets: {masked.cost.cpu_s / shipped.cost.cpu_s - 1:+.0%} (target ≤ 25 %)")
     for peer in PEERS:
         if program := peer.program():
             with sink() as url:
