@@ -133,7 +133,9 @@ class Engine:
         for warning in loaded.warnings:
             self._meter.add("positions_damaged")
             self._tell("positions_damaged", level="warning", detail=warning)
-        self.registry.restore(found.labels, found.streams)
+        used = {entry.stream for record in found.files for entry in record.behind}
+        used |= {entry.stream for record in found.files for entry in record.moved}
+        self.registry.restore(found.labels, found.streams, used)
         self.entry_limit.restore(found.totals)
         if look_only:
             self.files.look_only()

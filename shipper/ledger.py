@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,8 @@ class Segment:
     """How many have been put into a batch."""
     done: int = 0
     """How many of the first are settled."""
+    since_s: float = math.inf
+    """Since when the oldest of its lines waits (monotonic)."""
     parts: Sequence[int] | None = None
     """Where a line of it is split: for each entry, how many entries of its line come before it.
 
@@ -136,6 +139,7 @@ def picked(segment: Segment, indexes: Sequence[int]) -> Segment:
         pick(segment.metas),
         pick(segment.sizes),
         segment.version,
+        since_s=segment.since_s,
         parts=None if segment.parts is None else pick(segment.parts),
     )
 
@@ -151,6 +155,10 @@ class Floor:
     lowest: int
     exact: bool = True
     """A line of the stream starts at `lowest`; False where only the chunk before it has been read again."""
+    since_s: float = math.inf
+    """Since when its first line waits (monotonic), as far as that was since the start."""
+    settled: frozenset[int] = frozenset()
+    """Lines after `lowest` that are settled all the same."""
 
 
 @dataclass(slots=True, eq=False)
@@ -198,18 +206,35 @@ class Account:
         """Let the unsettled lines of a segment leave memory; return how many. They will be read again."""
         count = segment.unsettled
         if not segment.settled:
-            self.lower_floor(segment.stream, segment.chunk, segment.lowest)
+            settled = frozenset(segment.starts[index] for index in segment._out)  # noqa: SLF001 - the ledger is one idea
+            self.lower_floor(
+                segment.stream, segment.chunk, segment.lowest, since_s=segment.since_s, settled=settled
+            )
         self.lines_read -= count
         self._forget(segment)
         self.dirty = True
         return count
 
-    def lower_floor(self, stream: Stream, chunk: Chunk, lowest: int, *, exact: bool = True) -> None:
+    def lower_floor(
+        self,
+        stream: Stream,
+        chunk: Chunk,
+        lowest: int,
+        *,
+        exact: bool = True,
+        since_s: float = math.inf,
+        settled: frozenset[int] = frozenset(),
+    ) -> None:
         """Note that lines of the stream from `lowest` on must be read again from the chunk's start."""
         known = self.floors.get(stream)
-        if known is None or lowest < known.lowest:
-            self.floors[stream] = Floor(chunk, lowest, exact)
-            self.dirty = True
+        if known is None:
+            self.floors[stream] = Floor(chunk, lowest, exact, since_s, settled)
+        elif lowest < known.lowest:
+            since_s = min(since_s, known.since_s)
+            self.floors[stream] = Floor(chunk, lowest, exact, since_s, settled | known.settled)
+        else:
+            known.settled |= settled
+        self.dirty = True
 
     def behind(self) -> dict[Stream, Floor]:
         """Return for each stream with unsettled lines where reading would have to begin again."""

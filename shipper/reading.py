@@ -240,7 +240,7 @@ class Reader:
             return False
         return True
 
-    def _catch_up(self, tracked: Tracked, until_ns: float) -> bool:  # noqa: C901 - one decision after the other, read top-down
+    def _catch_up(self, tracked: Tracked, until_ns: float) -> bool:
         """Read again what left memory, for streams that take lines now; return True when a chunk was read."""
         account = tracked.account
         wanted = self._wanted(tracked)
@@ -282,14 +282,13 @@ class Reader:
         version = max(tracked.version, self._saves.next if hung else 0)
         self._fetch_strays(tracked, wanted, chunk, end, done)
         rest = Chunk(end, end, done.own_state, done.clock_state, done.context)
-        missing = {stream: floor.lowest for stream, floor in wanted.items()}
+        missing = dict(wanted)
         self._lower(tracked, wanted, rest)
         for segment in done.segments:
-            lowest = missing.get(segment.stream)
-            if lowest is None:
-                continue
-            part = _from(segment, lowest)
-            if part is not None:
+            floor = missing.get(segment.stream)
+            part = _missing(segment, floor) if floor is not None else None
+            if floor is not None and part is not None:
+                part.since_s = floor.since_s
                 self._offer(tracked, part, version, again=True)
         self._saves.dirty = True
         return True
@@ -338,7 +337,11 @@ class Reader:
                 del floors[stream]
             elif floor.chunk.start < rest.start:
                 floors[stream] = Floor(
-                    rest, max(floor.lowest, rest.start), floor.exact and floor.lowest >= rest.start
+                    rest,
+                    max(floor.lowest, rest.start),
+                    floor.exact and floor.lowest >= rest.start,
+                    floor.since_s,
+                    floor.settled,
                 )
 
     def _clock_at(self, tracked: Tracked, offset: int) -> tuple[int, int, Policy | None]:
@@ -405,7 +408,9 @@ class Reader:
             tracked.account.add(segment)
             self._sender.put(tracked, segment)
         else:
-            tracked.account.lower_floor(segment.stream, segment.chunk, segment.starts[0])
+            tracked.account.lower_floor(
+                stream, segment.chunk, segment.starts[0], since_s=self._clock.monotonic()
+            )
             self._sender.floored[tracked.id] = tracked
 
     def _wanted(self, tracked: Tracked) -> dict[Stream, Floor]:
@@ -525,13 +530,15 @@ def _policy(numbers: list[int]) -> Policy:
     return Policy(max_age_ns, "dead-letter" if buried else "restamp")
 
 
-def _from(segment: Segment, lowest: int) -> Segment | None:
-    """Return the part of a segment whose lines, or parts of lines, start at `lowest` or later.
+def _missing(segment: Segment, floor: Floor) -> Segment | None:
+    """Return what is missing of a segment that was read again: from `lowest` on, what is not settled.
 
     Of a split line all parts: the limit may be another one now.
     """
-    index = segment.index_at(lowest)
-    first = bisect_left(segment.starts, lowest) if index is None else index
-    if first >= len(segment.starts):
-        return None
-    return picked(segment, range(first, len(segment.starts))) if first else segment
+    index = segment.index_at(floor.lowest)
+    first = bisect_left(segment.starts, floor.lowest) if index is None else index
+    if not first and not floor.settled:
+        return segment
+    starts = segment.starts
+    wanted = [i for i in range(first, len(starts)) if starts[i] not in floor.settled]
+    return picked(segment, wanted) if wanted else None

@@ -34,6 +34,7 @@ def refitted(segment: Segment, limit_bytes: int, origin: str) -> Segment | None:
         new.metas,
         [len(text.encode()) for text in new.texts],
         segment.version,
+        since_s=segment.since_s,
         parts=new.parts,
     )
 

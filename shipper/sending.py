@@ -18,9 +18,12 @@ from shipper.sorting import backfill_labels, is_restamped, restamped_labels, wit
 from shipper.stamp import ANSWER_RESIDUE, STEP_NS
 from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell, Window
 from shipper.streams import Batch, Queue, Registry, Stream
-from shipper.times import rfc3339
+from shipper.times import hour, rfc3339
 
 _STREAM_REASONS = frozenset({"rate_limited", "stream_limit", "too_new"})
+_STORED_NOTHING = frozenset({"too_large", "rate_limited"})
+"""What Loki refused so does not count for its rates."""
+_MANY_QUEUES = 100
 _MIN_LIMIT_BYTES = 512
 
 
@@ -94,6 +97,7 @@ class Sender:
         self._files: dict[int, Tracked] = {}
         self.floored: dict[int, Tracked] = {}
         """Files of which lines have left memory, to be read again when their stream takes lines."""
+        self._started_s = clock.monotonic()
         self._paced_from_s = clock.monotonic() + self._pause_s(options.limits.body_bytes)
         """A run before this one may have pushed a moment ago: without this, restarts go past the rate."""
         self.last_ack_s = -math.inf
@@ -133,7 +137,10 @@ class Sender:
         """Queue lines that were read."""
         queue = self._queue(segment.stream)
         self._files[id(segment.account)] = tracked
-        queue.put(segment, self._clock.monotonic())
+        now_s = self._clock.monotonic()
+        if segment.since_s == math.inf:
+            segment.since_s = now_s
+        queue.put(segment, now_s)
         self._window.entries += len(segment.starts)
         self._window.bytes += sum(segment.sizes)
         self.busy[segment.stream] = queue
@@ -150,6 +157,24 @@ class Sender:
             if queue.rounds.open and queue.first_failure_s is not None and queue.reason not in _STREAM_REASONS
         ]
         return bool(opened) and self.last_ack_s < min(opened)
+
+    def oldest_since_s(self) -> float | None:
+        """Return since when the oldest line waits that is neither acked nor dead-lettered; None: none does.
+
+        Also one that has left memory; one that an earlier run read waits since the start of this one.
+        """
+        oldest_s = math.inf
+        found = False
+        for queue in self.busy.values():
+            batches = [*queue.work, *([queue.in_flight] if queue.in_flight else [])]
+            for segment in [*queue.segments, *(part[0] for batch in batches for part in batch.slices)]:
+                oldest_s = min(oldest_s, segment.since_s)
+                found = True
+        for tracked in self.floored.values():
+            for floor in tracked.account.floors.values():
+                oldest_s = min(oldest_s, self._started_s if floor.since_s == math.inf else floor.since_s)
+                found = True
+        return oldest_s if found else None
 
     @property
     def idle(self) -> bool:
@@ -172,6 +197,13 @@ class Sender:
                 self._push(queue, now_s)
             if not queue.busy and not queue.parked:
                 del self.busy[queue.stream]
+                self._forget_backfill(now_s)
+
+    def _forget_backfill(self, now_s: float) -> None:
+        """Let go of the queues of hours past: there is one for each hour that was ever too far behind."""
+        for stream, queue in list(self.queues.items()) if len(self.queues) > _MANY_QUEUES else ():
+            if "backfill" in stream.labels and queue.is_spent(now_s, self._saves.durable):
+                del self.queues[stream]
 
     def next_deadline_s(self) -> float:
         """Return the monotonic time at which `turn` has something to do, as far as no answer comes before."""
@@ -285,6 +317,8 @@ class Sender:
         if verdict.action is Action.DELIVERED:
             self._delivered(queue, batch, now_s)
             return
+        if verdict.reason in _STORED_NOTHING and not self.unpaced:
+            queue.paced_until_s -= self._pause_s(len(batch.body))
         self._note(queue, verdict)
         match verdict.action:
             case Action.REPEAT | Action.BACK_OFF | Action.KEEP:
@@ -309,6 +343,9 @@ class Sender:
                 bytes=self._entry_limit.bytes,
                 consequence="longer lines are split into parts of this size from now on",
             )
+            for tracked in self.floored.values():
+                for floor in tracked.account.floors.values():
+                    floor.settled = frozenset()  # parts of another split
         queue.work.append(batch)
         if self._refit(queue, now_s):
             return True
@@ -506,11 +543,9 @@ class Sender:
         if "restamped" in labels and not to_backfill:
             self._halve_or_bury(queue, batch, verdict, now_s)
             return
-        if to_backfill:
-            self._meter.add("backfilled", gone.entries)
+        if to_backfill and self._is_room_for(gone):
             self._to_backfill(gone)
         else:
-            self._meter.add("restamped", gone.entries)
             self._to_restamped(gone)
         if rest.slices:
             queue.work.append(rest)
@@ -530,7 +565,15 @@ class Sender:
         refused = [stamp < oldest for stamp in batch.stamps()]
         return refused if any(refused) else None
 
+    def _is_room_for(self, batch: Batch) -> bool:
+        hours = {hour(stamp): stamp for stamp in batch.stamps()}
+        return all(
+            self._registry.admits_backfill(backfill_labels(batch.stream.labels, stamp))
+            for stamp in hours.values()
+        )
+
     def _to_backfill(self, batch: Batch) -> None:
+        self._meter.add("backfilled", batch.entries)
         version = self._saves.now()
         for segment, first, last in batch.slices:
             tracked = self._files[id(segment.account)]
@@ -546,6 +589,7 @@ class Sender:
             segment.account.settle(segment, first, last)
 
     def _to_restamped(self, batch: Batch) -> None:
+        self._meter.add("restamped", batch.entries)
         version = self._saves.now()
         now_ns = self._clock.time_ns()
         for segment, first, last in batch.slices:

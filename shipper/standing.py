@@ -70,10 +70,8 @@ class Pace:
 
 
 def _oldest_s(engine: Engine, now_s: float) -> float:
-    queues = engine.sender.queues.values()
-    waiting = [q.oldest_s for q in queues if q.segments]
-    waiting += [q.in_flight_since_s for q in queues if q.in_flight or q.work]
-    return max(0.0, now_s - min(waiting)) if waiting else 0.0
+    since_s = engine.sender.oldest_since_s()
+    return 0.0 if since_s is None else max(0.0, now_s - since_s)
 
 
 def _lag(engine: Engine, source_names: list[str], wall_ns: int) -> dict[str, dict[str, float]]:

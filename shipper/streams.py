@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -15,6 +15,8 @@ from shipper.push import encode
 from shipper.push.retry import Rounds
 
 MAX_STREAMS = 1000
+MAX_BACKFILL_STREAMS = 1000
+"""One for each hour of a stream in which something was too far behind."""
 MAX_VALUES_PER_LABEL = 200
 SPAN_NS = 30 * 60 * 10**9
 """No push spans more, and none is further past an ack that is not yet durable."""
@@ -57,6 +59,11 @@ class Registry:
         self.values: dict[str, set[str]] = {}
         self.streams: list[Stream] = []
         self._by_labels: dict[tuple[tuple[str, str], ...], Stream] = {}
+        self._free: list[int] = []
+        """Indexes of streams that nobody needs any more."""
+        self._own = 0
+        self._backfills = 0
+        self.max_backfill_streams = MAX_BACKFILL_STREAMS
         self.overflows = 0
         """How often a value or a stream became `other`."""
 
@@ -64,11 +71,29 @@ class Registry:
         """Take other caps; values that are known stay known."""
         self._caps = caps
 
-    def restore(self, values: dict[str, list[str]], streams: list[dict[str, str]]) -> None:
-        """Take over what an earlier run knew."""
+    def restore(
+        self,
+        values: dict[str, list[str]],
+        streams: list[dict[str, str]],
+        used: Container[int] | None = None,
+    ) -> None:
+        """Take over what an earlier run knew.
+
+        Of `backfill` streams only those of which lines are unsettled, where `used` tells their indexes: their
+        hours do not come again. The others keep their places, since the positions name streams by them.
+        """
         self.values = {name: set(known) for name, known in values.items()}
-        for labels in streams:
-            self._new(labels, 0)
+        for index, labels in enumerate(streams):
+            if labels and (used is None or index in used or "backfill" not in labels):
+                self._new(labels, 0)
+            else:
+                self.streams.append(Stream({}, index, 0))
+                self._free.append(index)
+
+    def admits_backfill(self, labels: dict[str, str]) -> bool:
+        """Tell whether the `backfill` stream of these labels is known or may be made."""
+        known = tuple(sorted(labels.items())) in self._by_labels
+        return known or self._backfills < self.max_backfill_streams
 
     def stream(self, labels: dict[str, str], version: int) -> Stream:
         """Return the stream of these labels, capped; a new one must be durable with save `version`."""
@@ -79,7 +104,7 @@ class Registry:
         found = self._by_labels.get(tuple(sorted(capped.items())))
         if found is not None:
             return found
-        if len(self.streams) >= self._max_streams and not _UNCAPPED & capped.keys():
+        if self._own >= self._max_streams and not _UNCAPPED & capped.keys():
             self.overflows += 1
             capped = {
                 name: value if name in ("app", "environment") else OTHER for name, value in capped.items()
@@ -103,8 +128,14 @@ class Registry:
         return value
 
     def _new(self, labels: dict[str, str], version: int) -> Stream:
-        stream = Stream(labels, len(self.streams), version)
-        self.streams.append(stream)
+        if self._free and version:
+            stream = Stream(labels, self._free.pop(), version)
+            self.streams[stream.index] = stream
+        else:
+            stream = Stream(labels, len(self.streams), version)
+            self.streams.append(stream)
+        self._own += not _UNCAPPED & labels.keys()
+        self._backfills += "backfill" in labels
         self._by_labels[tuple(sorted(labels.items()))] = stream
         return stream
 
@@ -225,6 +256,12 @@ class Queue:
     def busy(self) -> bool:
         """True while anything waits or is in flight."""
         return bool(self.segments or self.work or self.in_flight)
+
+    def is_spent(self, now_s: float, durable: int) -> bool:
+        """Tell whether nothing would be different with a new one."""
+        self.newest_allowed_ns(durable)
+        idle = not (self.busy or self.parked or self.acked or self.rounds.open)
+        return idle and now_s >= max(self.not_before_s, self.paced_until_s)
 
     def put(self, segment: Segment, now_s: float) -> None:
         """Append lines."""

@@ -377,3 +377,93 @@ def test_a_body_is_json_that_loki_reads(world: Make) -> None:
         "project": "p",
         "log_type": "iteration_start",
     }
+
+
+def test_the_oldest_unacknowledged_line_is_known_also_when_it_has_left_memory(world: Make) -> None:
+    """A stream refused for five minutes: its first line waits for all of them, whatever was done with it."""
+    one = world(sources=loki_mode, options=Options(window_entries=50, limits=Limits(entries=10)))
+    one.script = lambda labels: Answer(429, "no") if labels["log_type"] == "session_end" else None
+    engine = one.start()
+    events(one, "session_end", 30)
+    for _ in range(30):
+        events(one, "session_start", 5)
+        one.pump(10.0)
+
+    assert engine.sender.queues
+    assert any(queue.parked or queue.probing for queue in engine.sender.queues.values())
+    since_s = engine.sender.oldest_since_s()
+    assert since_s is not None
+    assert one.clock.monotonic() - since_s >= 290
+    one.script = lambda _labels: None
+    one.settle()
+    assert engine.sender.oldest_since_s() is None
+
+
+def test_the_oldest_line_is_the_oldest_after_its_batch_was_halved(world: Make) -> None:
+    """The second half waits as long as the first did."""
+    one = world()
+    answers = iter([Answer(413, ""), None])
+    one.script = lambda _labels: next(answers, "reset")
+    engine = one.start()
+    one.write("a.jsonl", *(one.line(str(n)) for n in range(10)))
+    one.pump(60.0)
+
+    since_s = engine.sender.oldest_since_s()
+    assert since_s is not None
+    assert one.clock.monotonic() - since_s >= 49
+
+
+def test_a_line_that_is_read_again_is_counted_as_sent_once_and_not_pushed_twice(world: Make) -> None:
+    """Lines after one that waits were taken already when all of them left memory."""
+    one = world(sources=loki_mode, options=Options(window_entries=100, limits=Limits(entries=10)))
+    bad = [True]
+
+    def script(labels: dict[str, str]) -> Answer | None:
+        if labels["log_type"] != "session_end" or not bad[0]:
+            return None
+        first = b"session_end 0" in one.transport.pushed[-1][1]
+        return Answer(429, "maximum active stream limit") if first or one.clock.elapsed_s > 40 else None
+
+    one.script = script
+    engine = one.start()
+    events(one, "session_end", 40)
+    one.pump(30.0)
+    for _ in range(20):
+        events(one, "session_start", 5)
+        one.pump(10.0)
+    bad[0] = False
+    one.settle()
+
+    assert len(one.arrived()) == 140
+    assert engine.sender.sent == 140
+
+
+def test_a_refused_push_that_stored_nothing_costs_no_pace(world: Make) -> None:
+    """Halves of what was too large go at once, as if it had never been sent."""
+    one = world(options=Options(max_stream_rate_bps=100_000))
+    one.script = lambda _labels: Answer(413, "") if len(one.transport.pushed[-1][1]) > 30_000 else None
+    one.write("a.jsonl", *(one.line(f"{n:04}", pad="x" * 900) for n in range(200)))
+    one.start()
+    one.pump(2.62 + 5.0)
+
+    assert len(one.arrived()) >= 60
+
+
+def test_lines_too_far_behind_of_more_hours_than_there_may_be_streams_are_kept(world: Make) -> None:
+    """Past the cap they get the time of reading, with their own as metadata."""
+    one = world(options=Options(policy=Policy(400 * 24 * 3600 * 10**9)))
+    one.model.rules = Rules(reject_old_ns=None)
+    engine = one.start()
+    engine.registry.max_backfill_streams = 5
+    one.write("a.jsonl", one.line("new"))
+    one.settle()
+    lines = [one.line(f"old {n}", ago_s=HOUR_S * (n + 3)) for n in range(12)]
+    one.write("a.jsonl", *lines)
+    one.settle()
+
+    names = [name for name in one.streams() if "backfill" in name]
+    assert len(names) == 5
+    assert len(one.arrived()) == 13
+    one.crash()
+    engine = one.start()
+    assert sum("backfill" in stream.labels for stream in engine.registry.streams) == 0
