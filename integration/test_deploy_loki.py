@@ -174,6 +174,24 @@ def test_an_answer_of_twenty_megabytes_is_given(server: Loki) -> None:
     assert sorted(int(line.split()[0]) for line in lines) == list(range(100))
 
 
+def test_a_count_by_session_is_answered_for_thousands_of_them(server: Loki) -> None:
+    """As the dashboard asks it; with Loki's own 500 series it is an error."""
+    now_ns = time.time_ns()
+    values = [[str(now_ns + n), "x", {"session_id": f"s{n}"}] for n in range(3000)]
+    body = {"streams": [{"stream": {"app": "llm-proxy", "log_type": "many"}, "values": values}]}
+    assert requests.post(server.push_url, json=body, timeout=30).ok
+
+    query = 'topk(15, sum by (session_id) (count_over_time({log_type="many"} | session_id!="" [1h])))'
+    answer = requests.get(
+        f"{server.url}/loki/api/v1/query",
+        params={"query": query, "time": str(now_ns + 10**9)},
+        timeout=30,
+    )
+
+    assert answer.status_code == requests.codes.ok, answer.text
+    assert len(answer.json()["data"]["result"]) == 15
+
+
 def test_the_retention_is_on_and_one_session_can_be_deleted(server: Loki) -> None:
     """The compactor takes a request to delete a session, which it refuses where there is no retention."""
     found = running(server)
