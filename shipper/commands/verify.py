@@ -30,6 +30,7 @@ from shipper.proof.on_disk import Reading, find
 from shipper.proof.pages import Incomplete
 from shipper.proof.resend import Fate, Letter, Resender
 from shipper.proof.verify import Comparison, Gap, Window
+from shipper.state import EntryLimit
 
 EXIT_GAPS = 1
 _SENT_AT_ONCE = 1000
@@ -58,7 +59,11 @@ def verify(*, since: str, until: str, repair: bool, as_json: bool, **flags: Any)
         click.echo(f"no positions in {config.state_dir}: nothing is known of what was sent", err=True)
         sys.exit(EXIT_CONFIG)
     found = find(loaded.positions, config.sources)
-    reading = Reading(loaded.positions, redactor_of(config), config.options.max_line_bytes, now_ns)
+    limit = EntryLimit(config.options.max_entry_bytes)
+    limit.restore(loaded.positions.totals)
+    reading = Reading(
+        loaded.positions, redactor_of(config), config.options.max_line_bytes, limit.bytes, now_ns
+    )
     talk = talk_of(config)
     letters = places(config.state_dir / "dead-letters.jsonl")
     comparison = Comparison(loki_of(talk), reading, found, window, letters, progress)
@@ -71,14 +76,15 @@ def verify(*, since: str, until: str, repair: bool, as_json: bool, **flags: Any)
     progress("")
     named: list[dict[str, Any]] = []
     resender = resender_of(config, talk) if repair else None
-    sent = _sent(comparison.gaps(), resender)
     left = 0
-    for gap, fate in sent:
-        left += fate is not Fate.TAKEN
+    for gap, letter in _sent(comparison.gaps(), resender):
+        repaired = letter.fate is Fate.TAKEN
+        left += not repaired
+        why = "" if letter.verdict is None or repaired else f" ({letter.verdict.reason})"
         if as_json:
-            named.append({**shown.gap_json(gap), "repaired": fate is Fate.TAKEN})
+            named.append({**shown.gap_json(gap), "repaired": repaired, "why_not": why.strip(" ()")})
         else:
-            click.echo(f"{'repaired' if fate is Fate.TAKEN else 'missing'}: {shown.gap_text(gap)}")
+            click.echo(f"{'repaired' if repaired else f'missing{why}'}: {shown.gap_text(gap)}")
     if as_json:
         click.echo(json.dumps({**shown.as_json(done, found, window), "gaps": named}, indent=2))
     else:
@@ -92,15 +98,14 @@ def verify(*, since: str, until: str, repair: bool, as_json: bool, **flags: Any)
     sys.exit(EXIT_GAPS if left else 0)
 
 
-def _sent(gaps: Iterable[Gap], resender: Resender | None) -> Iterator[tuple[Gap, Fate]]:
+def _sent(gaps: Iterable[Gap], resender: Resender | None) -> Iterator[tuple[Gap, Letter]]:
     """Send gaps where that is wanted, some at a time; yield each with what became of it."""
     gaps = iter(gaps)
     while some := list(islice(gaps, _SENT_AT_ONCE)):
         letters = [_letter(gap, resender) for gap in some]
         if resender is not None and resender.stopped is None:
             resender.send(letters)
-        for gap, letter in zip(some, letters, strict=True):
-            yield gap, letter.fate
+        yield from zip(some, letters, strict=True)
 
 
 def _letter(gap: Gap, resender: Resender | None) -> Letter:

@@ -51,13 +51,16 @@ class Found(NamedTuple):
 class Reading:
     """Reads files as the shipper read them. Streams come from its own registry, so that caps agree."""
 
-    def __init__(self, found: Positions, redactor: Redactor | None, max_line_bytes: int, now_ns: int) -> None:
+    def __init__(
+        self, found: Positions, redactor: Redactor | None, max_line_bytes: int, entry_bytes: int, now_ns: int
+    ) -> None:
         self._registry = Registry()
         self._registry.restore(found.labels, found.streams)
         self.streams = list(self._registry.streams)
         """The streams that the positions know."""
         self._redactor = redactor
         self._max_line_bytes = max_line_bytes
+        self._entry_bytes = entry_bytes
         self._now_ns = now_ns
 
     def segments(self, file: Known) -> Iterator[list[Segment]]:
@@ -86,8 +89,17 @@ class Reading:
                 chunk = chunk_at(start, chunk)
                 continue
             framed = self._masked(framed)
-            sorting = File(file.source, file.info, file.record.slot, account, ())
-            done = sort_lines(framed, sorting, chunk, self._now_ns, BY_OWN_TIME, self._stream)
+            origin = file.record.origin or file.record.path
+            sorting = File(file.source, file.info, file.record.slot, account, (), origin)
+            done = sort_lines(
+                framed,
+                sorting,
+                chunk,
+                self._now_ns,
+                BY_OWN_TIME,
+                self._stream,
+                entry_bytes=self._entry_bytes,
+            )
             yield done.segments
             chunk = Chunk(framed.end, framed.end, done.own_state, done.clock_state, done.context)
 

@@ -42,7 +42,7 @@ class Verified:
         self.queried = queried or Queried(world.model)
         comparison = Comparison(
             Loki(self.queried, lambda _s: None, lambda: 0.5),
-            Reading(found, None, 64 << 20, now_ns),
+            Reading(found, None, 64 << 20, 256 << 10, now_ns),
             on_disk,
             Window(now_ns - round(hours * HOUR_NS), now_ns, now_ns, now_ns),
             letters or set(),
