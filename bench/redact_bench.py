@@ -76,9 +76,7 @@ def _bodies(count: int, secrets: int) -> Iterator[bytes]:
     chance = random.Random(secrets)
     for _ in range(count):
         turns = [_turn(chance) for _ in range(140)]
-        for _ in range(secrets):
-            # A key that no scanner of repositories takes for one.
-            turns.append(f"the key is sk-ant-api03-{chance.randbytes(47).hex()}, use it")
+        turns += [f"the key is sk-ant-api03-{chance.randbytes(47).hex()}, use it" for _ in range(secrets)]
         chance.shuffle(turns)
         body = {
             "model": "claude-sonnet-4-5",

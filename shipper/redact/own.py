@@ -18,6 +18,9 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MASK = re.compile(rb"\[REDACTED:[a-z][a-z0-9_]*\]")
 _QUOTES = re.compile(rb"\\.|(\")", re.DOTALL)
 _ESCAPE = re.compile(rb"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
+_ESCAPED_SIGN = re.compile(r"\\[dwsbAz.()\[\]{}*+?|^$/:=\-]")
+_ANY_ESCAPE = re.compile(r"\\.", re.DOTALL)
+_LINE_ENDS = {"\\A": "^", "\\z": "$"}
 _NUMBER = re.compile(rb"-?[0-9][0-9.eE+\-]*")
 
 Span = tuple[int, int]
@@ -59,7 +62,12 @@ class OwnRules:
 
     def __init__(self, own: Sequence[Own]) -> None:
         self._rules = [(rule.name, _compiled(rule.pattern)) for rule in own]
-        self.any = _compiled("|".join(f"(?:{rule.pattern})" for rule in own))
+        patterns = [rule.pattern for rule in own]
+        self.of_bytes = [_in_block(pattern).encode() for pattern in patterns if _same_in_bytes(pattern)]
+        """Patterns that one scan can look for along with the built-in ones, which see bytes."""
+        apart = [_in_block(pattern) for pattern in patterns if not _same_in_bytes(pattern)]
+        self.apart = _compiled("|".join(apart)) if apart else None
+        """Finds what any of the others match."""
 
     def masked(self, line: bytes, rules: list[str]) -> bytes:
         """Return a line without what the rules match; JSON stays JSON, and masks stay what they are."""
@@ -69,6 +77,17 @@ class OwnRules:
                 line = _replaced(line, spans, f"[REDACTED:{name}]".encode())
                 rules += [name] * len(spans)
         return line
+
+
+def _same_in_bytes(pattern: str) -> bool:
+    """Return whether it finds the same in bytes as in characters: nothing in it stands for any character."""
+    bare = _ESCAPED_SIGN.sub("", pattern)
+    return pattern.isascii() and not any(part in bare for part in (".", "[^", "\\"))
+
+
+def _in_block(pattern: str) -> str:
+    """Return a pattern for many lines at once: a line begins and ends within the text."""
+    return f"(?m:{_ANY_ESCAPE.sub(lambda found: _LINE_ENDS.get(found[0], found[0]), pattern)})"
 
 
 def _spans(pattern: Any, line: bytes) -> Iterator[Span]:

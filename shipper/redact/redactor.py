@@ -17,7 +17,8 @@ import re2
 from shipper.redact.own import Own, OwnRules
 from shipper.redact.rules import RULES, Rule
 
-_SCAN_BYTES = 1 << 20
+_PASSES = 4
+"""What stood against a secret stands against a mask then: a line is looked at until nothing is found."""
 _TOKEN_END = re.compile(rb"[^\s\"'\\,;(){}\[\]<>]{1,8192}\Z")
 
 
@@ -39,15 +40,16 @@ class Redactor:
 
     def __init__(self, own: Sequence[Own] = (), rules: Sequence[Rule] = RULES) -> None:
         self._rules = rules
-        self._any = _compiled(b"|".join(b"(?:" + rule.start + b")" for rule in rules))
+        self._own = OwnRules(own) if own else None
+        starts = [rule.start for rule in rules] + (self._own.of_bytes if self._own else [])
+        self._any = _compiled(b"|".join(b"(?:" + start + b")" for start in starts))
+        self._apart = self._own.apart if self._own else None
         self._which = _compiled(b"|".join(b"(" + rule.start + b")" for rule in rules))
         self._single = [_compiled(rule.pattern) for rule in rules]
-        self._own = OwnRules(own) if own else None
 
     def block(self, piece: bytes, lines: Sequence[bytes]) -> Masked:
         """Mask lines of which the joined bytes are at hand: `piece` has a newline between them."""
-        own = self._own
-        if not self._any.search(piece) and (own is None or not own.any.search(piece)):
+        if not self._any.search(piece) and (self._apart is None or not self._apart.search(piece)):
             return Masked(lines, [])
         return self._by_line(piece, lines)
 
@@ -58,7 +60,12 @@ class Redactor:
     def line(self, line: bytes, *, cut: bool = False) -> tuple[bytes, list[str]]:
         """Return one line without its secrets, and the rule of each. `cut`: as in `head`."""
         rules: list[str] = []
-        masked = self._built_in(line, rules, cut=cut)
+        masked = line
+        for _ in range(_PASSES):
+            before = len(rules)
+            masked = self._built_in(masked, rules, cut=cut)
+            if len(rules) == before:
+                break
         if self._own is not None:
             masked = self._own.masked(masked, rules)
         return masked, rules
@@ -86,7 +93,7 @@ class Redactor:
 
     def _suspects(self, piece: bytes, starts: list[int]) -> list[int]:
         found: set[int] = set()
-        for pattern in (self._any, self._own.any if self._own else None):
+        for pattern in (self._any, self._apart):
             at = 0
             while pattern is not None and (match := pattern.search(piece, at)):
                 # A match may begin with the newline before its line, or reach over several lines.
@@ -98,6 +105,7 @@ class Redactor:
         return sorted(found)
 
     def _built_in(self, line: bytes, rules: list[str], *, cut: bool) -> bytes:
+        known = len(rules)
         pieces: list[bytes] = []
         done = at = 0
         while match := self._which.search(line, at):
@@ -116,7 +124,7 @@ class Redactor:
                 # The value may hold a secret of another kind, whose edge is the byte before it.
                 inside = single.start(1) if single and single.re.groups else 0
                 at = max(match.start() + 1, inside - 1)
-        if not rules:
+        if len(rules) == known:
             return line
         return b"".join((*pieces, line[done:]))
 

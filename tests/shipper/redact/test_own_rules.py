@@ -132,3 +132,28 @@ def test_what_is_masked_can_be_shown() -> None:
     )
     assert after.endswith("…" + "B" * 59 + " [REDACTED:github_token]")
     assert len(after) < len(line)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"ACME-\d{4}",
+        r"staff\.id=(\w+)",
+        "gr[üö]n",
+        "x[^y]z",
+        "^.{3}$",
+        r"\pL{4}9",
+        "^ACME",
+        r"\Astaff",
+        r"u7\z",
+        "7$",
+    ],
+)
+def test_own_rules_find_the_same_in_blocks_as_in_lines(pattern: str) -> None:
+    """Some are looked for together with the built-in ones, some apart."""
+    redactor = Redactor([Own("mine", pattern)])
+    texts = ("ACME-1234", "staff.id=u7", "grün", "xüz", "üüü", "ääää9", "nothing of it")
+    lines = [text.encode() for text in texts]
+    for group in (*([line] for line in lines), lines, lines[::-1]):
+        assert list(redactor.lines(group).lines) == [redactor.line(line)[0] for line in group]
+    assert sum(redactor.line(line)[0] != line for line in lines) >= 1
