@@ -185,3 +185,30 @@ def test_masking_and_batching_change_at_once(world: Make) -> None:
 
     (line,) = one.arrived()
     assert "TCK-123" not in line
+
+
+def test_nothing_more_is_read_of_a_source_that_goes_while_its_lines_are_on_their_way(world: Make) -> None:
+    """Neither new lines nor those that left memory, whatever their stream would take now."""
+    one = world(
+        sources=lambda logs: [source(logs, "a.jsonl"), source(logs, "b.jsonl", "free")],
+        options=Options(window_entries=50),
+    )
+
+    def script(labels: dict[str, str]) -> Answer | str | None:
+        if labels["environment"] == "free":
+            return None
+        return Answer(429, "no") if "restamped" in labels else "hang"
+
+    one.script = script
+    one.write("a.jsonl", one.line("timed"), '{"text": "untimed"}')
+    one.start()
+    for n in range(30):
+        one.write("b.jsonl", one.line(f"b{n}"))
+        one.pump(4.0)
+    change(one, source(one.logs, "b.jsonl", "free"))
+    one.script = lambda labels: None if labels["environment"] == "free" or "restamped" in labels else "hang"
+    one.write("a.jsonl", one.line("later"))
+    one.pump(60.0)
+
+    assert not [line for line in one.arrived() if '"b' not in line]
+    assert any(told == "stream_parked" for told, _ in one.told)
