@@ -15,8 +15,8 @@ from collections import Counter
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from receiver import Answer
-from shipper_world import World
+from receiver import Answer, Rules
+from shipper_world import World, whole_lines
 
 from shipper.follow.framing import frame
 from shipper.positions import decode
@@ -73,9 +73,10 @@ class Shipping(RuleBasedStateMachine):
         self.mode = "ok"
         self.victim = ""
 
-    @initialize()
-    def begin(self) -> None:
-        """Start with an empty tree."""
+    @initialize(limit_bytes=st.sampled_from([12_000, 30_000, 262_144]))
+    def begin(self, limit_bytes: int) -> None:
+        """Start with an empty tree, and a Loki that takes lines up to a limit of which nobody was told."""
+        self.world.model.rules = Rules(max_line_bytes=limit_bytes)
         self.world.script = self.answer
         self.world.start()
 
@@ -134,8 +135,8 @@ class Shipping(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(FILES))
     def append_huge(self, name: str) -> None:
-        """Append a line that is larger than a push."""
-        self.append(name, [self.made("session_end", 0.0, 40_000)])
+        """Append lines that are larger than the window, and than what Loki takes."""
+        self.append(name, [self.made("session_end", 0.0, 40_000), self.made("mystery", 1500.0, 15_000)])
 
     @rule(name=st.sampled_from(FILES))
     def append_part(self, name: str) -> None:
@@ -153,7 +154,7 @@ class Shipping(RuleBasedStateMachine):
 
     def risk(self, name: str) -> None:
         """Note that what stands in the file may be lost, as far as it has not arrived."""
-        have = Counter(self.world.arrived()) + Counter(entry["line"] for entry in self.world.buried())
+        have = Counter(whole_lines(self.world)) + Counter(entry["line"] for entry in self.world.buried())
         for line in self.content.pop(name, []):
             if have[line] < self.written[line]:
                 self.at_risk[line] += 1
@@ -192,7 +193,7 @@ class Shipping(RuleBasedStateMachine):
         for path in self.world.logs.rglob("*.jsonl.*"):
             status = path.stat()
             if (status.st_dev, status.st_ino) not in known:
-                have = Counter(self.world.arrived())
+                have = Counter(whole_lines(self.world))
                 for line in frame(path.read_bytes(), 0, finished=True).lines:
                     text = line.decode("utf-8", "replace")
                     if have[text] < self.written[text]:
@@ -286,7 +287,7 @@ class Shipping(RuleBasedStateMachine):
         engine = self.world.engine
         if engine is None:
             return
-        have = set(self.world.arrived()) | {entry["line"] for entry in self.world.buried()}
+        have = set(whole_lines(self.world)) | {entry["line"] for entry in self.world.buried()}
         for tracked in engine.files.all.values():
             if tracked.fd < 0 or not tracked.is_in(tracked.fd):
                 continue  # cut, and not noticed yet: what stands there now was never read
@@ -316,12 +317,12 @@ class Shipping(RuleBasedStateMachine):
             self.world.start()
         self.world.settle()
         # What was unfinished in a file that is still at its path waits for its end.
-        have = Counter(self.world.arrived()) + Counter(entry["line"] for entry in self.world.buried())
+        have = Counter(whole_lines(self.world)) + Counter(entry["line"] for entry in self.world.buried())
         missing = self.written - have
         assert not missing - self.at_risk, f"missing {missing - self.at_risk}"
         # A line of which the answer was lost can be in Loki and, refused for another reason later, a dead
         # letter too.
-        doubles = Counter(self.world.arrived()) - self.written
+        doubles = Counter(whole_lines(self.world)) - self.written
         assert not doubles, f"double {doubles}"
         if missing:
             # Counted lost, or never seen at all; what was lost must not be counted as arrived later.

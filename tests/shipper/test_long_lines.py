@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
 from receiver import Answer, Rules
-from shipper_world import World
+from shipper_world import World, whole_lines
 
 from shipper.state import Options
 from shipper.streams import Limits
 
 Make = Callable[..., World]
 KIB = 1024
-
-
-def whole_lines(world: World) -> list[str]:
-    """Return the lines in Loki, those in parts put together; fails where a part is missing or double."""
-    found: list[str] = []
-    parts: dict[str, dict[int, str]] = {}
-    counts: dict[str, set[str]] = {}
-    for kept in world.model.entries.values():
-        for (_, text), meta in sorted(kept.items()):
-            if "line_id" not in meta:
-                found.append(text)
-                continue
-            mine = parts.setdefault(meta["line_id"], {})
-            assert int(meta["part"]) not in mine
-            mine[int(meta["part"])] = text
-            counts.setdefault(meta["line_id"], set()).add(meta["parts"])
-    for name, mine in parts.items():
-        assert counts[name] == {str(len(mine))}
-        assert sorted(mine) == list(range(1, len(mine) + 1))
-        found.append("".join(text for _, text in sorted(mine.items())))
-    return found
 
 
 def test_a_long_line_arrives_in_numbered_parts_among_others(world: Make) -> None:
@@ -170,6 +150,24 @@ def test_a_line_longer_than_memory_allows_is_buried_with_its_head_and_hash(world
     assert (letter["bytes"], letter["sha256"]) == (len(line), hashlib.sha256(line.encode()).hexdigest())
     assert letter["line"] == line[:4096]
     assert len(shop.arrived()) == 2
+
+
+def test_a_long_line_is_in_memory_a_few_times_at_most(world: Make) -> None:
+    """Also one with a character that would make its text four times as large as its bytes."""
+    shop = world(options=Options(max_stream_rate_bps=0))
+    line = shop.line("long", prompt="?" * (8 << 20)).replace("????", "x😀xx").encode()
+    shop.script = lambda _labels: "hang"
+    shop.write("a.jsonl", line)
+    shop.start()
+    tracemalloc.start()
+    try:
+        shop.pump(20.0)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert len(shop.transport.pushed) == 1
+    assert peak_bytes < 8 * len(line)
 
 
 def test_a_refused_part_that_cannot_be_mended_says_which_it_is(world: Make) -> None:

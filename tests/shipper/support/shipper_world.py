@@ -264,3 +264,21 @@ class World:
             name = " ".join(f"{k}={v}" for k, v in labels if k not in fixed)
             found[name] = [line for _, line in sorted(kept, key=lambda entry: entry[0])]
         return found
+
+
+def whole_lines(world: World) -> list[str]:
+    """Return all lines in Loki, those in parts put together; twice where a part shows twice."""
+    found: list[str] = []
+    split: dict[tuple[str, int], dict[int, list[str]]] = {}
+    for kept in world.model.entries.values():
+        for (_, text), meta in sorted(kept.items(), key=lambda entry: entry[0]):
+            if "line_id" in meta:
+                parts = split.setdefault((meta["line_id"], int(meta["parts"])), {})
+                parts.setdefault(int(meta["part"]), []).append(text)
+            else:
+                found.append(text)
+    for (_, count), parts in split.items():
+        if sorted(parts) == list(range(1, count + 1)):
+            line = "".join(texts[0] for _, texts in sorted(parts.items()))
+            found += [line] * max(map(len, parts.values()))
+    return found
