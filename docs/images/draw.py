@@ -191,15 +191,14 @@ def _gauge(axes: Any, panel: dict[str, Any], series: Series) -> None:
 def _pie(axes: Any, panel: dict[str, Any], series: Series) -> None:
     axes.set_axis_off()
     colors = [_color(panel, v[-1], n, name) for n, (name, _, v) in enumerate(series)]
-    wedges, _ = axes.pie(
-        [v[-1] for _, _, v in series], colors=colors, startangle=90, radius=1.0, center=(-0.8, 0)
-    )
+    wedges, _ = axes.pie([v[-1] for _, _, v in series], colors=colors, startangle=90, radius=1.0)
+    axes.set_xlim(-1.1, 2.6)
     labels = [f"{name}  {values[-1]:g}" for name, _, values in series]
     axes.legend(
         wedges,
         labels,
         loc="center left",
-        bbox_to_anchor=(0.9, 0.5),
+        bbox_to_anchor=(0.62, 0.5),
         frameon=False,
         fontsize=9,
         labelcolor=INK,
