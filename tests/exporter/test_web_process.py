@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from web_client import PATIENCE_S, connect, read_all
 
-PATIENCE_S = 10.0
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: exporter\r\nConnection: close\r\n\r\n"
 CROWD = 200
 
@@ -62,12 +62,7 @@ class Child:
 
     def connect(self, send: bytes = b"") -> socket.socket:
         """Open a connection that is closed with the test, and send."""
-        client = socket.socket()
-        self.clients.enter_context(client)
-        client.settimeout(PATIENCE_S)
-        client.connect(("127.0.0.1", self.port))
-        client.sendall(send)
-        return client
+        return connect(self.clients, self.port, send)
 
     def says(self) -> str:
         """Return the next line it prints."""
@@ -107,17 +102,6 @@ def spawn() -> Iterator[Callable[..., Child]]:
             return Child(process, int(line.split()[1]), clients)
 
         yield start
-
-
-def read_all(client: socket.socket) -> bytes:
-    """Read until the server closes; a reset counts as closed."""
-    received = b""
-    try:
-        while chunk := client.recv(65536):
-            received += chunk
-    except ConnectionResetError:
-        pass
-    return received
 
 
 def scrape_seconds(child: Child) -> float:

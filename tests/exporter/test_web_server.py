@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
+from web_client import PATIENCE_S, connect, read_all, read_answer
 
 from exporter.web.asgi import App, build_app
 from exporter.web.connections import Limits
@@ -26,9 +27,6 @@ from exporter.web.listen import Address, Listener, bind
 from exporter.web.server import serve
 from exporter.web.stats import CloseReason, Route, WebStats
 from shared.healthcheck import Check, Report, State, probe
-
-PATIENCE_S = 10.0
-"""How long a test waits for what should come at once; only a failing test ever waits so long."""
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n"
 LAST_SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: exporter\r\nConnection: close\r\n\r\n"
@@ -84,14 +82,7 @@ class Running:
 
     def connect(self, send: bytes = b"", **options: Any) -> socket.socket:
         """Open a connection that is closed with the test, and send."""
-        client = socket.socket()
-        self.clients.enter_context(client)
-        for option, value in options.items():
-            client.setsockopt(socket.SOL_SOCKET, getattr(socket, option), value)
-        client.settimeout(PATIENCE_S)
-        client.connect(("127.0.0.1", self.port))
-        client.sendall(send)
-        return client
+        return connect(self.clients, self.port, send, **options)
 
     def get(self, path: str = "/metrics", method: str = "GET", **headers: str) -> http.client.HTTPResponse:
         """Ask over a connection of its own and read the answer."""
@@ -134,33 +125,6 @@ def start() -> Iterator[Callable[..., Running]]:
             return running
 
         yield begin
-
-
-def read_all(client: socket.socket) -> bytes:
-    """Read until the server closes; a reset counts as closed."""
-    received = b""
-    try:
-        while chunk := client.recv(65536):
-            received += chunk
-    except ConnectionResetError:
-        pass
-    return received
-
-
-def read_answer(client: socket.socket) -> tuple[int, bytes]:
-    """Read exactly one answer off a connection that stays open."""
-    received = b""
-    while b"\r\n\r\n" not in received:
-        chunk = client.recv(1)
-        assert chunk, "closed before a whole header came"
-        received += chunk
-    length = int(received.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-    body = b""
-    while len(body) < length:
-        chunk = client.recv(length - len(body))
-        assert chunk, "closed before the whole body came"
-        body += chunk
-    return int(received.split()[1]), body
 
 
 def drip(client: socket.socket, sent: bytes, pace_s: float = 0.01) -> int:

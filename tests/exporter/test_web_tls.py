@@ -15,7 +15,8 @@ import pytest
 from certificates import TOKEN, TOKEN_ENTRY, authority, bcrypt_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tls_server import PATIENCE_S, TlsServer, begin, read_all, read_answer
+from tls_server import TlsServer, begin
+from web_client import PATIENCE_S, read_all, read_answer
 
 from exporter.web.stats import CloseReason
 from exporter.web.tls import TlsConnection

@@ -17,6 +17,7 @@ from typing import Any
 from certificates import authority
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
+from web_client import PATIENCE_S, connect
 
 from exporter.web.asgi import App, build_app
 from exporter.web.connections import Limits
@@ -25,9 +26,6 @@ from exporter.web.protection import WebConfigFile
 from exporter.web.server import serve
 from exporter.webprotection import make_doorman
 from shared.healthcheck import Report
-
-PATIENCE_S = 10.0
-"""How long a test waits for what should come at once; only a failing test ever waits so long."""
 
 
 @dataclass
@@ -66,14 +64,7 @@ class TlsServer:
 
     def connect(self, send: bytes = b"", **options: int) -> socket.socket:
         """Open a TCP connection that is closed with the test, and send."""
-        client = socket.socket()
-        self.clients.enter_context(client)
-        for option, value in options.items():
-            client.setsockopt(socket.SOL_SOCKET, getattr(socket, option), value)
-        client.settimeout(PATIENCE_S)
-        client.connect(("127.0.0.1", self.port))
-        client.sendall(send)
-        return client
+        return connect(self.clients, self.port, send, **options)
 
     def shake(
         self, context: ssl.SSLContext | None = None, send: bytes = b"", **options: int
@@ -155,30 +146,3 @@ def begin(stack: ExitStack, folder: Path, text: str, page_bytes: int = 0, **limi
 
     stack.callback(end)
     return server
-
-
-def read_all(client: socket.socket) -> bytes:
-    """Read until the server closes; a reset counts as closed."""
-    received = b""
-    try:
-        while chunk := client.recv(65536):
-            received += chunk
-    except (ConnectionError, ssl.SSLError):
-        pass
-    return received
-
-
-def read_answer(client: socket.socket) -> tuple[int, bytes]:
-    """Read exactly one answer off a connection that stays open."""
-    received = b""
-    while b"\r\n\r\n" not in received:
-        chunk = client.recv(1)
-        assert chunk, "closed before a whole header came"
-        received += chunk
-    length = int(received.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-    body = b""
-    while len(body) < length:
-        chunk = client.recv(length - len(body))
-        assert chunk, "closed before the whole body came"
-        body += chunk
-    return int(received.split()[1]), body
