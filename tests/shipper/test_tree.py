@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from shipper.follow.tree import Refused, open_regular, pattern, walk
+from shipper.follow.tree import Refused, is_away, open_regular, pattern, walk
 
 
 def made(root: pathlib.Path, *names: str) -> None:
@@ -63,3 +63,38 @@ def test_a_name_that_is_no_utf8_costs_its_own_file_only(tmp_path: pathlib.Path) 
     assert found.problems == []
     assert found.refused == [(f"{tmp_path}/\\udcff.jsonl", "the name is not UTF-8: not followed")]
     assert not wanted.matches(os.fsdecode(bad))
+
+
+@pytest.mark.parametrize(
+    ("glob", "directory", "has"),
+    [
+        ("/a/*.jsonl", "/a", True),
+        ("/a/*.jsonl", "/a/b", False),
+        ("/a/*/.loki/events.jsonl", "/a/b/.loki", True),
+        ("/a/*/.loki/events.jsonl", "/a/b", False),
+        ("/a/**/*.jsonl", "/a", True),
+        ("/a/**/*.jsonl", "/a/b/c", True),
+        ("/a/**/*.jsonl", "/a/.b", False),
+        ("/a/b.jsonl", "/a", True),
+        ("/a/b.jsonl", "/ab", False),
+    ],
+)
+def test_a_pattern_knows_the_directories_of_its_files(glob: str, directory: str, has: bool) -> None:  # noqa: FBT001 - a table
+    """A renamed file is still in the directory of one that the pattern covers."""
+    assert pattern(glob).has_directory(directory) is has
+
+
+def test_a_file_is_away_when_its_place_cannot_be_looked_at(tmp_path: pathlib.Path) -> None:
+    """A directory that is gone, or empty on another device, hides it; one with other files does not."""
+    made(tmp_path, "x/a.jsonl")
+    (tmp_path / "empty").mkdir()
+    device = tmp_path.stat().st_dev
+
+    def away(name: str, dev: int = device) -> bool:
+        return is_away(str(tmp_path / name), str(tmp_path), dev)
+
+    assert away("gone/a.jsonl")
+    assert away("empty/a.jsonl", device + 1)
+    assert away("x/a.jsonl/b.jsonl")
+    assert not away("empty/a.jsonl")
+    assert not away("x/b.jsonl", device + 1)
