@@ -1,4 +1,4 @@
-"""What the commands of the proof share: the way to Loki, masking, and moments in time."""
+"""What the commands of the proof share: the way to Loki, and moments in time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from shipper.proof.loki_query import Loki
 from shipper.proof.resend import Resender
 from shipper.proof.talk import Talk
 from shipper.push.retry import RetryPolicy
-from shipper.redact.own import Own
-from shipper.redact.redactor import Redactor
 from shipper.times import Times
 from shipper.units import parse_duration_s
 
@@ -48,11 +46,6 @@ def resender_of(config: Config, talk: Talk) -> Resender:
         metadata=options.structured_metadata,
         policy=RetryPolicy(config.retry_max),
     )
-
-
-def redactor_of(config: Config) -> Redactor | None:
-    """Return what masks lines as `run` does; None where masking is off."""
-    return Redactor([Own(*rule) for rule in config.redact_rules]) if config.redact else None
 
 
 def moment_ns(flag: str, text: str, now_ns: int) -> int:

@@ -18,7 +18,6 @@ from shipper.commands.prove import (
     loki_of,
     moment_ns,
     progress,
-    redactor_of,
     resender_of,
     talk_of,
 )
@@ -61,9 +60,7 @@ def verify(*, since: str, until: str, repair: bool, as_json: bool, **flags: Any)
     found = find(loaded.positions, config.sources)
     limit = EntryLimit(config.options.max_entry_bytes)
     limit.restore(loaded.positions.totals)
-    reading = Reading(
-        loaded.positions, redactor_of(config), config.options.max_line_bytes, limit.bytes, now_ns
-    )
+    reading = Reading(loaded.positions, config.redactor(), config.options.max_line_bytes, limit.bytes, now_ns)
     talk = talk_of(config)
     letters = places(config.state_dir / "dead-letters.jsonl")
     comparison = Comparison(loki_of(talk), reading, found, window, letters, progress)
