@@ -15,8 +15,6 @@ from shipper.proof.assemble import Parts, ranges
 from shipper.proof.loki_query import Unanswered
 from shipper.proof.pages import Incomplete
 
-_ANSWER_BYTES = 3_600_000
-"""Loki's answers hold 4 MiB with all that belongs to the lines."""
 _AHEAD_NS = 3600 * 10**9
 
 
@@ -35,13 +33,13 @@ def cat(*, line_id: str, since: str, selector: str, **flags: Any) -> None:
         sys.exit(EXIT_CONFIG)
     config = load(flags)
     now_ns = time.time_ns()
-    page = max(1, _ANSWER_BYTES // config.options.max_entry_bytes)
     query = f'{selector} | line_id="{line_id}"'
     parts = Parts()
     talk = talk_of(config)
     try:
         since_ns = moment_ns("--since", since, now_ns)
-        for entries in loki_of(talk).pages(query, since_ns, now_ns + _AHEAD_NS, page=page):
+        loki = loki_of(config, talk)
+        for entries in loki.pages(query, since_ns, now_ns + _AHEAD_NS, page=loki.sure):
             for entry in entries:
                 parts.add(entry)
             progress(f"part {entries[-1].meta.get('part')} of {entries[-1].meta.get('parts')}")

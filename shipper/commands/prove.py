@@ -29,9 +29,9 @@ def talk_of(config: Config) -> Talk:
         sys.exit(EXIT_CONFIG)
 
 
-def loki_of(talk: Talk) -> Loki:
+def loki_of(config: Config, talk: Talk) -> Loki:
     """Return something that answers queries."""
-    return Loki(talk.fetch, time.sleep, random.random)
+    return Loki(talk.fetch, time.sleep, random.random, entry_bytes=config.options.max_entry_bytes)
 
 
 def resender_of(config: Config, talk: Talk) -> Resender:

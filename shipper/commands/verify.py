@@ -63,7 +63,7 @@ def verify(*, since: str, until: str, repair: bool, as_json: bool, **flags: Any)
     reading = Reading(loaded.positions, config.redactor(), config.options.max_line_bytes, limit.bytes, now_ns)
     talk = talk_of(config)
     letters = places(config.state_dir / "dead-letters.jsonl")
-    comparison = Comparison(loki_of(talk), reading, found, window, letters, progress)
+    comparison = Comparison(loki_of(config, talk), reading, found, window, letters, progress)
     try:
         done = comparison.compare()
     except (Unanswered, Incomplete) as error:

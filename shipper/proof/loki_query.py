@@ -19,6 +19,8 @@ HEADERS = {
     # Loki remembers ranges in which it found nothing; lines may have come since.
     "Cache-Control": "no-cache",
 }
+_ANSWER_BYTES = 3_600_000
+"""Loki's answers hold 4 MiB with all that belongs to the lines."""
 _DETAIL_CHARS = 300
 
 Fetch = Callable[[str], tuple[int, bytes]]
@@ -63,18 +65,22 @@ class Loki:
         sleep: Callable[[float], None],
         chance: Callable[[], float],
         policy: RetryPolicy | None = None,
+        *,
+        entry_bytes: int = 256 << 10,
     ) -> None:
         self._fetch = fetch
         self._sleep = sleep
         self._policy = policy or RetryPolicy()
         self._chance = chance
+        self.sure = max(1, _ANSWER_BYTES // entry_bytes)
+        """So many entries always fit into an answer."""
 
     def pages(self, query: str, start_ns: int, end_ns: int, *, page: int = PAGE) -> Iterator[list[Entry]]:
         """Yield the entries from `start_ns` to before `end_ns`, oldest first, in pages.
 
         Raises `Unanswered`, or `Incomplete` where Loki cannot show all there is.
         """
-        walk = Walk(start_ns, end_ns, page=page)
+        walk = Walk(start_ns, end_ns, page=page, sure=self.sure)
         rounds = Rounds(self._policy, self._chance)
         while (ask := walk.ask) is not None:
             status, found = self._ask(query, ask)

@@ -15,8 +15,6 @@ from typing import NamedTuple
 
 PAGE = 5000
 """Loki's `max_entries_limit_per_query`."""
-SURE = 15
-"""So many entries of 256 KiB fit into any answer."""
 _GROW_AFTER = 4
 _SPLIT_NOT_BELOW_NS = 10**9
 _MAX_LIMIT = re.compile(r"limit > max_entries_limit(?:_per_query)? \(\d+ > (\d+)\)")
@@ -56,9 +54,12 @@ class Ask(NamedTuple):
 
 
 class Walk:
-    """Walks through a range of time, oldest first, and sees each entry once."""
+    """Walks through a range of time, oldest first, and sees each entry once.
 
-    def __init__(self, start_ns: int, end_ns: int, *, page: int = PAGE, sure: int = SURE) -> None:
+    So many entries as `sure` fit into any answer.
+    """
+
+    def __init__(self, start_ns: int, end_ns: int, *, page: int = PAGE, sure: int = 13) -> None:
         self._most = page
         self._sure = min(sure, page)
         self._limit = page

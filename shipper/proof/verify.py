@@ -10,7 +10,7 @@ from shipper.ledger import Segment
 from shipper.proof.book import Book, Line, Outcome, digest
 from shipper.proof.loki_query import Loki
 from shipper.proof.on_disk import Found, Known, Reading, under_way
-from shipper.proof.pages import PAGE, SURE
+from shipper.proof.pages import PAGE
 from shipper.proof.selectors import Family, family, selector
 from shipper.proof.visible import may_be_unseen
 
@@ -165,10 +165,10 @@ class Comparison:
             self._book.match_spare(index)
             # With several ingesters an answer can have a hole: each missing stretch is asked for by itself.
             for start_ns, end_ns in self._book.runs(index):
-                self._read(index, query, start_ns, end_ns, SURE)
+                self._read(index, query, start_ns, end_ns, self._loki.sure)
             self._book.match_spare(index)
         query = selector(name, others, restamped=True)
-        for page in (PAGE, SURE):
+        for page in (PAGE, self._loki.sure):
             missing = next(self._book.missing(index), None)
             if missing is None:
                 return
