@@ -12,7 +12,7 @@ def retry_after_s(text: str, now_epoch_s: float) -> float | None:
     """Return the seconds to wait, at most five minutes; None where nothing usable is said."""
     text = text.strip()
     if text.isascii() and text.isdigit():
-        return min(float(text[:9]), CAP_S)
+        return min(float(text), CAP_S)
     try:
         moment = parsedate_to_datetime(text)
         return min(max(0.0, moment.timestamp() - now_epoch_s), CAP_S)

@@ -20,8 +20,8 @@ from shipper.push.connection import Connection, fetch
 from shipper.push.endpoint import Endpoint, push_url
 from shipper.push.proxy import choose
 from shipper.push.tls import make_context
-from shipper.sending import Push
 from shipper.streams import Batch
+from shipper.transport import Push
 
 TOLD: list[tuple[str, dict[str, object]]] = []
 
@@ -214,6 +214,7 @@ def test_an_authority_of_ones_own_is_trusted_from_a_file(
     ca = str(tmp_path / "ca.crt")
     gateway, misnamed = gate(context=server_context("localhost")), gate(context=server_context("other"))
 
+    assert len(make_context(ca).get_ca_certs()) == 1
     assert sent(encrypted(gateway, ca_file=ca)).push().action is Action.DELIVERED
     assert "Hostname mismatch" in sent(encrypted(misnamed, ca_file=ca)).push().detail
 

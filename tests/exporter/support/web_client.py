@@ -11,7 +11,7 @@ PATIENCE_S = 10.0
 
 
 def connect(clients: ExitStack, port: int, send: bytes = b"", **options: int) -> socket.socket:
-    """Open a connection to a port of this machine, closed with the stack; set the socket's options, and send."""
+    """Open a connection to a port of this machine that is closed with the stack; set options, and send."""
     client = socket.socket()
     clients.enter_context(client)
     for option, value in options.items():
