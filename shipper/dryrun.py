@@ -9,8 +9,8 @@ import orjson
 
 from shipper.deadletter import DeadLetters
 from shipper.push.answer import judge
-from shipper.sending import Answered, Push
 from shipper.streams import Stream
+from shipper.transport import Answered, Push
 
 
 class Printed:

@@ -15,10 +15,11 @@ from shipper.positions import Positions
 from shipper.push.retry import RetryPolicy
 from shipper.reading import Reader
 from shipper.redact.redactor import Redactor
-from shipper.sending import Sender, Transport
+from shipper.sending import Sender
 from shipper.sources.base import Source, caps_of
 from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell, Window
 from shipper.streams import Registry
+from shipper.transport import Transport
 
 SAVE_RETRY_S = 1.0
 _IDLE_S = 1.0

@@ -469,11 +469,11 @@ class Reader:
         head = os.pread(tracked.fd, _LONG_HEAD_BYTES, tracked.read)
         if self._redactor is not None:
             head = self._redactor.head(head)
-        record = self._sender.dead_record(tracked, tracked.read, None, "line_too_long", 0, head)
+        record = self._sender.burial.dead_record(tracked, tracked.read, None, "line_too_long", 0, head)
         size, digest = _measured(tracked.fd, tracked.read, end)
-        if not self._sender.bury([{**record, "bytes": size, "sha256": digest, "truncated": True}]):
+        if not self._sender.burial.bury([{**record, "bytes": size, "sha256": digest, "truncated": True}]):
             return False
-        self._sender.dropped += 1
+        self._sender.burial.dropped += 1
         self._meter.add("dead_lettered", 1, "line_too_long")
         tracked.account.lines_read += 1
         tracked.account.lines_dead += 1
@@ -488,12 +488,12 @@ class Reader:
             return True
         _ = now_ns
         records = [
-            self._sender.dead_record(tracked, offset, stream, "too_old", 0, line)
+            self._sender.burial.dead_record(tracked, offset, stream, "too_old", 0, line)
             for offset, stream, line in done.too_old
         ]
-        if not self._sender.bury(records):
+        if not self._sender.burial.bury(records):
             return False
-        self._sender.dropped += len(records)
+        self._sender.burial.dropped += len(records)
         self._meter.add("dead_lettered", len(records), "too_old")
         tracked.account.lines_read += len(records)
         tracked.account.lines_dead += len(records)

@@ -16,10 +16,10 @@ from shipper.deadletter import DeadLetters
 from shipper.engine import Engine
 from shipper.push.answer import Verdict, judge, no_answer
 from shipper.redact.redactor import Redactor
-from shipper.sending import Answered, Push
 from shipper.sources.base import Source
 from shipper.sources.jsonl import Jsonl
 from shipper.state import Options
+from shipper.transport import Answered, Push
 
 START_S = 1_795_000_000.0
 Script = Callable[[dict[str, str]], "Answer | str | None"]

@@ -1,0 +1,83 @@
+"""Lines that Loki refuses for their time go to `backfill` or `restamped` streams; it is written down."""
+
+from __future__ import annotations
+
+from shipper.lanes import Lanes
+from shipper.positions import Moved
+from shipper.push.answer import Verdict
+from shipper.sorting import backfill_labels, restamped_labels, with_original
+from shipper.stamp import ANSWER_RESIDUE, STEP_NS
+from shipper.state import Clock, Meter, Saves
+from shipper.streams import Batch, Registry, Stream
+from shipper.times import hour
+
+
+class Elsewhere:
+    """Moves lines to other streams."""
+
+    def __init__(self, lanes: Lanes, registry: Registry, saves: Saves, clock: Clock, meter: Meter) -> None:
+        self._lanes = lanes
+        self._registry = registry
+        self._saves = saves
+        self._clock = clock
+        self._meter = meter
+
+    def is_room_for(self, batch: Batch) -> bool:
+        """Tell whether the `backfill` streams of these lines are known, or may be made."""
+        hours = {hour(stamp): stamp for stamp in batch.stamps()}
+        return all(
+            self._registry.admits_backfill(backfill_labels(batch.stream.labels, stamp))
+            for stamp in hours.values()
+        )
+
+    def to_backfill(self, batch: Batch) -> None:
+        """Move lines to the streams of their hours, where nothing is too far behind."""
+        self._meter.add("backfilled", batch.entries)
+        version = self._saves.now()
+        for segment, first, last in batch.slices:
+            tracked = self._lanes.file_of(segment)
+            tracked.moved.append(
+                Moved(segment.stream.index, segment.starts[first], segment.starts[last - 1], "backfill")
+            )
+            hours: dict[Stream, list[int]] = {}
+            for index in range(first, last):
+                labels = backfill_labels(segment.stream.labels, segment.stamps[index])
+                hours.setdefault(self._registry.stream(labels, version), []).append(index)
+            for stream, indexes in hours.items():
+                self._lanes.move(segment, stream, indexes, version)
+            segment.account.settle(segment, first, last)
+
+    def to_restamped(self, batch: Batch) -> None:
+        """Move lines to the stream for the time of reading; each gets a stamp that is written down."""
+        self._meter.add("restamped", batch.entries)
+        version = self._saves.now()
+        now_ns = self._clock.time_ns()
+        for segment, first, last in batch.slices:
+            tracked = self._lanes.file_of(segment)
+            base = {k: v for k, v in segment.stream.labels.items() if k != "backfill"}
+            stream = self._registry.stream(restamped_labels(base), version)
+            stamps = []
+            metas = []
+            for index in range(first, last):
+                stamp = now_ns - now_ns % STEP_NS + tracked.slot + ANSWER_RESIDUE
+                stamp = max(stamp, tracked.answer_last + STEP_NS)
+                tracked.answer_last = stamp
+                start = segment.starts[index]
+                tracked.moved.append(Moved(segment.stream.index, start, start, "restamped", stamp))
+                stamps.append(stamp)
+                metas.append(with_original(segment.metas[index], segment.stamps[index]))
+            self._lanes.move(segment, stream, list(range(first, last)), version, stamps, metas)
+            segment.account.settle(segment, first, last)
+
+
+def refused_lines(batch: Batch, verdict: Verdict) -> list[bool] | None:
+    """Return which lines the answer refused, or None where only halves can tell."""
+    if verdict.all_refused or batch.entries == 1:
+        return [True] * batch.entries
+    oldest = verdict.oldest_ok_ns
+    if oldest is None:
+        return None
+    # Loki states the limit to the second; what lies within that second is found when the rest is pushed
+    # again.
+    refused = [stamp < oldest for stamp in batch.stamps()]
+    return refused if any(refused) else None

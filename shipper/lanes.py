@@ -1,0 +1,185 @@
+"""The queues of all streams, and the lines in memory: what enters, moves, is settled or has to leave."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from shipper.follow.tracked import Tracked
+from shipper.ledger import Meta, Segment, picked
+from shipper.push.retry import RetryPolicy, Rounds
+from shipper.refit import refitted
+from shipper.sorting import is_restamped
+from shipper.state import Clock, EntryLimit, Saves, Window
+from shipper.streams import Batch, Queue, Stream
+
+_MANY_QUEUES = 100
+
+
+class Lanes:
+    """One queue a stream, and one window and one ledger for all of them."""
+
+    def __init__(  # noqa: PLR0917 - the engine's wiring comes in as arguments
+        self,
+        window: Window,
+        saves: Saves,
+        entry_limit: EntryLimit,
+        policy: RetryPolicy,
+        clock: Clock,
+        chance: Callable[[], float],
+        paced_from_s: float,
+    ) -> None:
+        self.window = window
+        self._saves = saves
+        self._entry_limit = entry_limit
+        self._policy = policy
+        self._clock = clock
+        self._chance = chance
+        self._started_s = clock.monotonic()
+        self._paced_from_s = paced_from_s
+        self.queues: dict[Stream, Queue] = {}
+        self.busy: dict[Stream, Queue] = {}
+        self._files: dict[int, Tracked] = {}
+        self.floored: dict[int, Tracked] = {}
+        """Files of which lines have left memory, to be read again when their stream takes lines."""
+
+    def reconfigure(self, policy: RetryPolicy) -> None:
+        """Go on in another way. Streams that wait are tried at once: the cause may be what was mended."""
+        self._policy = policy
+        for queue in self.queues.values():
+            queue.rounds.policy = policy
+            queue.not_before_s = -math.inf
+
+    def accepts(self, stream: Stream) -> bool:
+        """Tell whether lines of the stream may enter memory now."""
+        queue = self.queues.get(stream)
+        if queue is None:
+            return True
+        return not queue.parked and not (queue.rounds.open and queue.busy)
+
+    def misses(self, stream: Stream) -> bool:
+        """Tell whether lines of the stream have left memory, of whatever file."""
+        return any(stream in tracked.account.floors for tracked in self.floored.values())
+
+    def put(self, tracked: Tracked, segment: Segment) -> None:
+        """Queue lines that were read."""
+        queue = self._queue(segment.stream)
+        self._files[id(segment.account)] = tracked
+        now_s = self._clock.monotonic()
+        if segment.since_s == math.inf:
+            segment.since_s = now_s
+        queue.put(segment, now_s)
+        self.window.entries += len(segment.starts)
+        self.window.bytes += sum(segment.sizes)
+        self.busy[segment.stream] = queue
+
+    def oldest_since_s(self) -> float | None:
+        """Return since when the oldest line waits that is neither acked nor dead-lettered; None: none does.
+
+        Also one that has left memory; one that an earlier run read waits since the start of this one.
+        """
+        oldest_s = math.inf
+        found = False
+        for queue in self.busy.values():
+            batches = [*queue.work, *([queue.in_flight] if queue.in_flight else [])]
+            for segment in [*queue.segments, *(part[0] for batch in batches for part in batch.slices)]:
+                oldest_s = min(oldest_s, segment.since_s)
+                found = True
+        for tracked in self.floored.values():
+            for floor in tracked.account.floors.values():
+                oldest_s = min(oldest_s, self._started_s if floor.since_s == math.inf else floor.since_s)
+                found = True
+        return oldest_s if found else None
+
+    def file_of(self, segment: Segment) -> Tracked:
+        """Return the file of which lines are in memory."""
+        return self._files[id(segment.account)]
+
+    def settle(self, batch: Batch) -> None:
+        """Note that the lines of a batch are acked, or dead letters."""
+        for segment, first, last in batch.slices:
+            segment.account.settle(segment, first, last)
+            self.window.entries -= last - first
+            self.window.bytes -= sum(segment.sizes[first:last])
+        self._saves.dirty = True
+
+    def move(  # noqa: PLR0917 - what differs of the lines moved
+        self,
+        segment: Segment,
+        stream: Stream,
+        indexes: list[int],
+        version: int,
+        stamps: list[int] | None = None,
+        metas: list[Meta | None] | None = None,
+    ) -> None:
+        """Put lines of a segment into the queue of another stream; the caller settles them here."""
+        moved = picked(segment, indexes)
+        moved.stream, moved.version = stream, version
+        moved.stamps = moved.stamps if stamps is None else stamps
+        moved.metas = moved.metas if metas is None else metas
+        segment.account.add(moved, fresh=False)
+        queue = self._queue(stream)
+        if queue.parked or (is_restamped(stream) and self.misses(stream)):
+            bytes_ = sum(moved.sizes)
+            self._wake_file(moved)
+            self.window.entries -= segment.account.drop(moved)
+            self.window.bytes -= bytes_
+            return
+        queue.put(moved, self._clock.monotonic())
+        self.busy[stream] = queue
+
+    def park(self, queue: Queue) -> None:
+        """Let the lines of a queue leave memory."""
+        segments = list(queue.segments)
+        segments += [segment for batch in queue.work for segment, _, _ in batch.slices]
+        for segment in dict.fromkeys(segments):
+            if segment.settled:
+                continue
+            bytes_ = segment.unsettled_bytes
+            self.window.entries -= segment.account.drop(segment)
+            self.window.bytes -= bytes_
+            self._wake_file(segment)
+        queue.segments.clear()
+        queue.work.clear()
+        queue.entries = queue.bytes = 0
+        queue.oldest_s = math.inf
+        queue.parked = True
+        queue.pushed_oldest = None
+
+    def refit(self, queue: Queue, now_s: float) -> bool:
+        """Split lines in memory that are longer than Loki takes; return True where there was one."""
+        limit = self._entry_limit
+        queue.fitted_bytes = limit.bytes
+        replaced: dict[Segment, Segment] = {}
+        waiting = [segment for batch in reversed(queue.work) for segment, _, _ in batch.slices]
+        for old in dict.fromkeys([*waiting, *queue.segments]):
+            new = refitted(old, limit.bytes, self.file_of(old).origin)
+            if new is not None:
+                replaced[old] = new
+                new.version = max(new.version, limit.version)
+                self.window.bytes += sum(new.sizes) - old.unsettled_bytes
+                self.window.entries += len(new.starts) - old.account.replace(old, new)
+        if replaced:
+            queue.replace(replaced, now_s)
+        return bool(replaced)
+
+    def forget_backfill(self, now_s: float) -> None:
+        """Let go of the queues of hours past: there is one for each hour that was ever too far behind."""
+        for stream, queue in list(self.queues.items()) if len(self.queues) > _MANY_QUEUES else ():
+            if "backfill" in stream.labels and queue.is_spent(now_s, self._saves.durable):
+                del self.queues[stream]
+
+    def forget_file(self, tracked: Tracked) -> None:
+        """Let go of a file that is done: nothing of it is in memory any more."""
+        self._files.pop(id(tracked.account), None)
+
+    def _wake_file(self, segment: Segment) -> None:
+        tracked = self.file_of(segment)
+        self.floored[tracked.id] = tracked
+
+    def _queue(self, stream: Stream) -> Queue:
+        queue = self.queues.get(stream)
+        if queue is None:
+            queue = self.queues[stream] = Queue(stream, Rounds(self._policy, self._chance))
+            queue.paced_until_s = self._paced_from_s
+        return queue
