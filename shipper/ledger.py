@@ -171,6 +171,8 @@ class Account:
     lines_acked: int = 0
     lines_dead: int = 0
     lost_bytes: int = 0
+    acked_at_s: int = 0
+    """When lines of it were taken last, in seconds since 1970: what was taken long ago, Loki shows."""
     dirty: bool = True
     """Something changed since it was last encoded."""
 

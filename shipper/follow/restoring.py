@@ -193,6 +193,7 @@ def _fill(tracked: Tracked, record: FileRecord, streams: list[Stream]) -> None:
     account.lines_acked = record.counts.get("acked", 0)
     account.lines_dead = record.counts.get("dead", 0)
     account.lost_bytes = record.counts.get("lost_bytes", 0)
+    account.acked_at_s = record.counts.get("acked_at_s", 0)
     account.lines_read = account.lines_acked + account.lines_dead
     for behind in record.behind:
         own, clock = unpacked(behind.state)

@@ -166,6 +166,7 @@ class Tracked:
                 "acked": account.lines_acked,
                 "dead": account.lines_dead,
                 "lost_bytes": account.lost_bytes,
+                "acked_at_s": account.acked_at_s,
             },
             labels=[*self.eras, Era(self.read, self.info.labels)] if behind else [],
         )

@@ -210,8 +210,8 @@ class Comparison:
         self._book.unseen(unseen)
 
     def _taken_by_ns(self, file: Known) -> int:
-        since_s = file.record.resting_since_s
-        return min(self._window.saved_ns, since_s * 10**9) if since_s else self._window.saved_ns
+        acked_at_s = file.record.counts.get("acked_at_s", 0)
+        return acked_at_s * 10**9 if acked_at_s else self._window.saved_ns
 
 
 def _picked(file: Known, segment: Segment, starts: set[int]) -> Iterator[Gap]:

@@ -241,6 +241,21 @@ def test_what_loki_does_not_show_yet_is_no_gap(world: Make) -> None:
     assert done.count(Outcome.UNSEEN) == 5
 
 
+def test_what_was_taken_three_hours_ago_and_is_not_shown_is_a_gap(world: Make) -> None:
+    """By then Loki has flushed it; the positions say when a file's lines were taken last."""
+    made = world()
+    shipped(lambda **_: made, *[made.line(f"line <{n}>", ago_s=4 * 3600 - n) for n in range(5)])
+    forget(made, "<4>")
+
+    assert Verified(made).count(Outcome.UNSEEN) == 1
+
+    made.clock.elapsed_s += 3 * 3600
+    made.write("b.jsonl", made.line("now"))
+    made.settle()
+
+    assert len(Verified(made).gaps) == 1
+
+
 def test_an_old_gap_is_a_gap_once_later_lines_of_the_stream_are_shown(world: Make) -> None:
     """One of five lines of four hours ago is missing, the others are shown: they were flushed together."""
     made = world()
