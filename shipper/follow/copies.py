@@ -144,6 +144,8 @@ class _Heads:
     def __init__(self, files: Iterable[Tracked]) -> None:
         self._by_directory: dict[str, dict[int, dict[str, list[Tracked]]]] = {}
         for file in files:
+            if not file.head_bytes:
+                file.grow_head()  # it was empty when it was opened
             if file.head_bytes:
                 sizes = self._by_directory.setdefault(_directory(file.path), {})
                 sizes.setdefault(file.head_bytes, {}).setdefault(file.head, []).append(file)

@@ -179,6 +179,23 @@ def test_a_file_rewritten_before_any_of_it_was_read_is_sent_once(world: Make) ->
     assert texts(one) == ["a", "b"]
 
 
+def test_a_file_that_was_empty_and_is_copied_and_deleted_with_its_first_line_sends_it_once(
+    world: Make,
+) -> None:
+    """It was open, and nothing was known of its content yet."""
+    one = world()
+    path = one.logs / "a.jsonl"
+    path.touch()
+    one.start()
+    one.pump(11.0)
+    one.write("a.jsonl", one.line("a"))
+    shutil.copyfile(path, path.with_name("b.jsonl"))
+    path.unlink()
+    one.settle()
+
+    assert texts(one) == ["a"]
+
+
 @pytest.mark.parametrize("pause_s", [0.0, 0.5, 9.0])
 def test_a_file_copied_and_deleted_goes_on_in_the_copy(world: Make, pause_s: float) -> None:
     """As a rename across file systems does it."""
