@@ -12,6 +12,7 @@ r"""An escape is passed over first: the n of `\n` is no base64."""
 _LINE_BYTES = 16
 _LONG_BYTES = 40
 _NUMBER_BYTES = 6
+_PARTS_AFTER = 4
 
 
 def spans(line: bytes, match: Any, cut: bool) -> list[tuple[int, int]]:  # noqa: FBT001 - one signature for all rules
@@ -33,9 +34,10 @@ def _with_last(
     """Add the short last line of the key, which can have a line number before and after it."""
     if not found:
         return []
-    after = [span for span in parts if span[0] > found[-1][1]]
-    for span in after[:2]:
-        text = line[span[0] : span[1]]
-        if not (text.isdigit() and len(text) <= _NUMBER_BYTES):
-            return [*found, span]
-    return found
+    after = [span for span in parts if span[0] > found[-1][1]][:_PARTS_AFTER]
+    return found + [span for span in after if _is_text(line[slice(*span)])]
+
+
+def _is_text(part: bytes) -> bool:
+    """Return whether it is no line number, and no sign that joins the lines of a program."""
+    return not (part.isdigit() and len(part) <= _NUMBER_BYTES) and part.strip(b"+/=") != b""

@@ -150,7 +150,7 @@ def _shaped(chance: random.Random) -> list[Planted]:
 
 def private_key(chance: random.Random) -> str:
     """Return what looks like a private key in PEM, with a last line that is short."""
-    text = base64.b64encode(chance.randbytes(610)).decode()
+    text = base64.b64encode(chance.randbytes(583)).decode()
     rows = [text[at : at + 64] for at in range(0, len(text), 64)]
     return "\n".join(("-----BEGIN RSA PRIVATE KEY-----", *rows, "-----END RSA PRIVATE KEY-----", ""))
 

@@ -162,3 +162,19 @@ def test_random_text_of_the_largest_line_is_scanned_in_little_memory() -> None:
     assert rules == ["anthropic_key"]
     assert len(masked) < len(line)
     assert peak < 2.2 * len(line)
+
+
+@pytest.mark.parametrize(
+    "word", ["a7secretword\\", 'a7secret"word', 'a7secretword\\"', "a7secret\\\\word\\\\", "a7\\nsecretword"]
+)
+@pytest.mark.parametrize("depth", range(4))
+def test_a_value_is_masked_from_quote_to_quote_at_any_depth(word: str, depth: int) -> None:
+    """Quotes and backslashes that belong to it go with it, and what follows stays."""
+
+    def nested(value: str) -> bytes:
+        text = json.dumps({"password": value, "next": "stays"})
+        for _ in range(depth):
+            text = json.dumps({"body": text})
+        return text.encode()
+
+    assert REDACTOR.line(nested(word))[0] == nested("[REDACTED:secret_field]")
