@@ -142,7 +142,7 @@ class Rotation:
         """Return what goes on with what is written into a file without a path after its cut."""
         heir = self._known.make(tracked.source, tracked.path, tracked.root, version)
         self._known.adopt(heir, fd)
-        heir.info, heir.origin = tracked.info, tracked.origin
+        heir.info, heir.origin, heir.away = tracked.info, tracked.origin, tracked.away
         self._known.lost_path(heir, now_s)
         return heir
 

@@ -214,6 +214,25 @@ def test_a_directory_that_goes_and_comes_back_repeats_nothing(
     assert (one.model.repeats, one.lost_bytes) == (0, 0)
 
 
+def test_a_file_that_was_cut_just_before_its_directory_went_is_not_sent_again(world: Make) -> None:
+    """The cut is noticed while it is away; what was written after it is another file, which is away too."""
+    one = world()
+    path = one.write("disk/a.jsonl", one.line("a"), one.line("b"))
+    one.start()
+    one.settle()
+    os.truncate(path, 0)
+    one.write("disk/a.jsonl", one.line("c"))
+    away = one.root / "unmounted"
+    (one.logs / "disk").rename(away)
+    one.pump(40.0)
+    away.rename(one.logs / "disk")
+    one.write("disk/a.jsonl", one.line("d"))
+    one.settle()
+
+    assert texts(one) == ["a", "b", "c", "d"]
+    assert one.model.repeats == 0
+
+
 def test_unsettled_lines_of_a_directory_that_went_are_sent_when_it_is_back(world: Make) -> None:
     """A stream was refused when the disk went: what must be read again is still known."""
     one = world(max_open=1, options=Options(window_entries=20))
