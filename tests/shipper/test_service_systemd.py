@@ -89,3 +89,22 @@ def test_switched_off_ends_well_with_nothing_else_configured(tmp_path: Path) -> 
     )
 
     assert (done.returncode, "switched off" in done.stderr) == (0, True), done.stderr
+
+
+def test_the_unit_reloads_by_the_signal_that_the_shipper_takes() -> None:
+    """SIGHUP to the main process; its type is not the one for which systemd waits to be told of a reload."""
+    unit = (Path(__file__).parent.parent.parent / "systemd/tallyship-shipper.service").read_text("utf-8")
+
+    assert "\nExecReload=/bin/kill -HUP $MAINPID\n" in unit
+    assert "\nType=notify\n" in unit
+
+
+def test_a_reload_does_not_end_the_signs_of_life(
+    systemd: socket.socket, shipper: subprocess.Popen[bytes]
+) -> None:
+    """READY is not told again, nor STOPPING; the watchdog goes on hearing."""
+    systemd.recv(1000)
+    shipper.send_signal(signal.SIGHUP)
+    told = [systemd.recv(1000) for _ in range(4)]
+
+    assert all(one.startswith(b"WATCHDOG=1\n") for one in told)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from certificates import authority
+from gateway import Gateway, Proxy, client_files, server_context
 from programs import WITHIN_S, Program, page
 from receiver import Answer, Receiver
 
@@ -261,3 +263,29 @@ def test_secrets_are_masked_unless_somebody_says_no(program: Program) -> None:
         assert key not in text
         assert "TCK-12345678" not in text
     assert 'tallyship_shipper_redactions_total{rule="ticket"} 1.0' in metrics
+
+
+def test_flags_and_environment_lead_through_a_proxy_to_a_loki_that_wants_a_certificate(
+    program: Program, tmp_path: pathlib.Path
+) -> None:
+    """From the command line to the wire, for `run` and `check`; no password is in what they print."""
+    authority().write(tmp_path)
+    cert, key = client_files(tmp_path, "shipper.example", authority(1))
+    gateway = Gateway(context=server_context("loki.example", wants_clients_of=authority(1)))
+    proxy = Proxy(gateway.port, wants="Basic dTpoaWRkZW4=")
+    program.write("a.jsonl", 3)
+    flags = ("--loki-url", "https://loki.example", "--ca-file", str(tmp_path / "ca.crt"))
+    own = ("--client-cert-file", cert, "--client-key-file", key)
+    env = {"HTTPS_PROXY": f"http://u:hidden@127.0.0.1:{proxy.port}", "NO_PROXY": ""}
+    nameless = program.call("check", *flags, env=env)
+    checked = program.call("check", *flags, *own, env=env)
+    done = program.call("run", "--once", *flags, *own, env=env)
+    proxy.close()
+    gateway.close()
+
+    assert (nameless.returncode, checked.returncode, done.returncode) == (1, 0, 0), done.stderr
+    assert f"through the proxy 127.0.0.1:{proxy.port}" in checked.stdout
+    assert set(gateway.common_names) == {"shipper.example"}
+    assert [asked.line for asked in gateway.asked][-1] == "POST /loki/api/v1/push HTTP/1.1"
+    for one in (nameless, checked, done):
+        assert "hidden" not in one.stdout + one.stderr
