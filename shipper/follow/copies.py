@@ -133,7 +133,7 @@ def may_go_on(original: Tracked) -> bool:
 
 def is_deleted(original: Tracked) -> bool:
     """Tell whether no name is left of a file; one that was renamed away is still somewhere."""
-    if original.phase is not Phase.DRAINING or original.away or original.fd < 0:
+    if original.phase is not Phase.DRAINING or original.fd < 0:
         return False
     return os.fstat(original.fd).st_nlink == 0
 

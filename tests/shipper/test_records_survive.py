@@ -233,6 +233,24 @@ def test_a_file_that_was_cut_just_before_its_directory_went_is_not_sent_again(wo
     assert one.model.repeats == 0
 
 
+def test_a_file_copied_and_deleted_once_its_directory_is_back_goes_on_in_the_copy(world: Make) -> None:
+    """It was held all the time, and not seen at its path in between."""
+    one = world()
+    path = one.write("disk/a.jsonl", one.line("a"))
+    one.start()
+    one.settle()
+    away = one.root / "unmounted"
+    (one.logs / "disk").rename(away)
+    one.pump(11.0)
+    away.rename(one.logs / "disk")
+    path.rename(path.with_name("b"))
+    path.with_name("b.jsonl").write_bytes(path.with_name("b").read_bytes())
+    path.with_name("b").unlink()
+    one.settle()
+
+    assert texts(one) == ["a"]
+
+
 def test_unsettled_lines_of_a_directory_that_went_are_sent_when_it_is_back(world: Make) -> None:
     """A stream was refused when the disk went: what must be read again is still known."""
     one = world(max_open=1, options=Options(window_entries=20))
