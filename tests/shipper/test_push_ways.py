@@ -115,6 +115,38 @@ def test_an_answer_that_trickles_ends_with_the_time_out(sent: Callable[[Endpoint
     assert 0.4 < time.monotonic() - began < 5
 
 
+class Mute(Gateway):
+    """Takes connections and says nothing."""
+
+    def talk(self, sock: socket.socket, lines: object) -> None:
+        """Wait for the other side to give up."""
+        _ = lines
+        while sock.recv(1000):
+            pass
+
+
+@pytest.mark.parametrize("way", ["plain", "handshake", "tunnel"])
+def test_silence_ends_with_the_time_out_wherever_it_begins(
+    sent: Callable[[Endpoint], Sent], way: str
+) -> None:
+    """Before the answer, in the handshake, or in the proxy."""
+    gateway = Mute()
+    url = push_url("https://loki.example")
+    endpoints = {
+        "plain": plain(gateway, timeout_s=0.4),
+        "handshake": encrypted(gateway, timeout_s=0.4),
+        "tunnel": Endpoint(
+            url, timeout_s=0.4, proxy=choose(url, {"HTTPS_PROXY": f"127.0.0.1:{gateway.port}"})
+        ),
+    }
+    began = time.monotonic()
+    verdict = sent(endpoints[way]).push()
+    gateway.close()
+
+    assert (verdict.action, verdict.reason) == (Action.REPEAT, "timeout")
+    assert time.monotonic() - began < 5
+
+
 class Sip(Gateway):
     """Takes a body slowly and then acknowledges it."""
 
