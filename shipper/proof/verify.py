@@ -128,28 +128,25 @@ class Comparison:
         lines: list[Line] = []
         slot = file.record.slot
         for segments in self._reading.segments(file):
-            timed = 0
+            # A line without a time was written about when its neighbours were.
+            latest = max((max(s.stamps) for s in segments if not _untimed(s)), default=latest)
             for segment in segments:
                 name = family(segment.stream.labels)
                 index = self._index(name)
                 open_from = from_.get(name, file.record.read)
-                restamped = "restamped" in segment.stream.labels
-                if not restamped:
-                    timed = max(timed, segment.stamps[-1])
+                untimed = _untimed(segment)
                 for start, stamp, text, meta in zip(
                     segment.starts, segment.stamps, segment.texts, segment.metas, strict=True
                 ):
-                    if not since <= (latest if restamped else stamp) <= until:
+                    if not since <= (latest if untimed else stamp) <= until:
                         continue
                     if start >= open_from:
                         self.report.under_way += 1
                         continue
                     line_id = meta.get("line_id", "") if meta else ""
                     lines.append(
-                        Line(index, 0 if restamped else stamp, digest(text), number, start, slot, line_id)
+                        Line(index, 0 if untimed else stamp, digest(text), number, start, slot, line_id)
                     )
-            # A line without a time was written about when its neighbours were.
-            latest = timed or latest
             if len(lines) >= _BATCH:
                 self._book.expect(lines)
                 lines.clear()
@@ -212,6 +209,11 @@ class Comparison:
     def _taken_by_ns(self, file: Known) -> int:
         acked_at_s = file.record.counts.get("acked_at_s", 0)
         return acked_at_s * 10**9 if acked_at_s else self._window.saved_ns
+
+
+def _untimed(segment: Segment) -> bool:
+    """Tell whether its lines have no time of their own: decided by that, only these are restamped."""
+    return "restamped" in segment.stream.labels
 
 
 def _picked(file: Known, segment: Segment, starts: set[int]) -> Iterator[Gap]:
