@@ -267,7 +267,10 @@ class World:
 
 
 def whole_lines(world: World) -> list[str]:
-    """Return all lines in Loki, those in parts put together; twice where a part shows twice."""
+    """Return all lines in Loki, those in parts put together; twice where a part shows twice.
+
+    A part that lies in the dead-letter file is where somebody finds it: it counts as there.
+    """
     found: list[str] = []
     split: dict[tuple[str, int], dict[int, list[str]]] = {}
     for kept in world.model.entries.values():
@@ -277,6 +280,11 @@ def whole_lines(world: World) -> list[str]:
                 parts.setdefault(int(meta["part"]), []).append(text)
             else:
                 found.append(text)
+    for letter in world.buried():
+        meta = letter.get("metadata") or {}
+        if "line_id" in meta:
+            parts = split.setdefault((meta["line_id"], int(meta["parts"])), {})
+            parts.setdefault(int(meta["part"]), [letter["line"]])
     for (_, count), parts in split.items():
         if sorted(parts) == list(range(1, count + 1)):
             line = "".join(texts[0] for _, texts in sorted(parts.items()))

@@ -1,0 +1,119 @@
+"""A piece of a file with whole lines: read, framed, masked and sorted into the segments of streams."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from shipper.follow.framing import Framed, frame
+from shipper.follow.lines import Lines
+from shipper.follow.tracked import Tracked, scan_for_newline
+from shipper.ledger import Chunk
+from shipper.redact.redactor import Hit, Redactor
+from shipper.sorting import File, Policy, Sorted, sort_lines
+from shipper.sources.base import FileInfo
+from shipper.state import EntryLimit, Saves
+from shipper.streams import Registry, Stream
+
+CHUNK_BYTES = 256 * 1024
+PEEK_BYTES = 4096
+
+
+class TooLong(NamedTuple):
+    """A line above the limit of memory: where it ends."""
+
+    end: int
+
+
+class Chunks:
+    """Makes segments of pieces of files; knows nothing of queues."""
+
+    def __init__(
+        self,
+        max_line_bytes: int,
+        redactor: Redactor | None,
+        registry: Registry,
+        saves: Saves,
+        entry_limit: EntryLimit,
+    ) -> None:
+        self.max_line_bytes = max_line_bytes
+        self.redactor = redactor
+        self._registry = registry
+        self._saves = saves
+        self._entry_limit = entry_limit
+
+    def piece(self, tracked: Tracked, offset: int, end: int, *, finished: bool) -> bytes | TooLong | None:
+        """Return bytes from `offset` with a whole line, if there is one; None when the file was cut.
+
+        At the cursor the bytes before it are read along and compared: a file that was cut and grew past the
+        position again is noticed in the same call that reads it.
+        """
+        before = len(tracked.tail) if offset == tracked.read else 0
+        data = os.pread(tracked.fd, before + min(CHUNK_BYTES, end - offset), offset - before)
+        if before:
+            if data[:before] != tracked.tail:
+                return None
+            data = data[before:]
+        if b"\n" in data or offset + len(data) >= end:
+            return data
+        at_cursor = offset == tracked.read
+        known = max(offset + len(data), tracked.scanned if at_cursor else 0)
+        found = scan_for_newline(tracked.fd, known, end)
+        if found is None:
+            if not finished:
+                tracked.scanned = end if at_cursor else tracked.scanned
+                return b""
+            found = end
+        if found - offset > self.max_line_bytes:
+            return TooLong(found)
+        return os.pread(tracked.fd, found - offset, offset)
+
+    def masked(self, framed: Framed) -> tuple[Framed, Sequence[Hit]]:
+        """Return the lines without their secrets: nothing after this sees one."""
+        if self.redactor is None:
+            return framed, ()
+        masked = self.redactor.block(framed.lines.piece, framed.lines)
+        if not masked.hits:
+            return framed, ()
+        return framed._replace(lines=Lines(list(masked.lines))), masked.hits
+
+    def sort(  # noqa: PLR0917 - what a chunk's decisions hang on
+        self,
+        tracked: Tracked,
+        framed: Framed,
+        chunk: Chunk,
+        now_ns: int,
+        policy: Policy,
+        until_ns: float,
+        info: FileInfo | None = None,
+    ) -> Sorted:
+        """Return what becomes of the lines."""
+        return sort_lines(
+            framed,
+            File(
+                tracked.source,
+                info or tracked.info,
+                tracked.slot,
+                tracked.account,
+                tracked.moved,
+                tracked.origin,
+            ),
+            chunk,
+            now_ns,
+            policy,
+            self._stream,
+            until_ns=until_ns,
+            entry_bytes=self._entry_limit.bytes,
+        )
+
+    def _stream(self, labels: dict[str, str]) -> Stream:
+        return self._registry.stream(labels, self._saves.next)
+
+
+def peek_ns(tracked: Tracked, offset: int) -> int:
+    """Return the time of the line at an offset, 0 where it has none."""
+    piece = os.pread(tracked.fd, PEEK_BYTES, offset)
+    framed = frame(piece, offset, finished=b"\n" not in piece)
+    owns = tracked.source.parse(framed.lines[:1], tracked.info, tracked.context).owns
+    return owns[0] if owns and owns[0] is not None else 0
