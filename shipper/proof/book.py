@@ -145,25 +145,27 @@ class Book:
         execute = self._db.execute
         for entry in entries:
             outcome, sum_ = _outcome(entry.labels), digest(entry.line)
+            name = entry.meta.get("line_id", "")
             exact = False
-            for id_, expected, now in execute(
-                "SELECT id, digest, outcome FROM line WHERE family = ? AND stamp = ?", (family, entry.stamp)
+            for id_, expected, line_id, now in execute(
+                "SELECT id, digest, line_id, outcome FROM line WHERE family = ? AND stamp = ?",
+                (family, entry.stamp),
             ).fetchall():
                 if expected == sum_:
                     exact = True
                     if now in (Outcome.MISSING, Outcome.ALTERED):
                         execute("UPDATE line SET outcome = ? WHERE id = ?", (outcome, id_))
-                elif now == Outcome.MISSING:
+                elif now == Outcome.MISSING and not (name and line_id == name):
+                    # A part of the same line that was cut elsewhere says nothing of the other parts.
                     execute("UPDATE line SET outcome = ? WHERE id = ?", (Outcome.ALTERED, id_))
             if not exact and execute("SELECT 1 FROM line WHERE digest = ? LIMIT 1", (sum_,)).fetchone():
                 execute(
                     "INSERT OR IGNORE INTO spare (family, digest, stamp, outcome) VALUES (?,?,?,?)",
                     (family, sum_, entry.stamp, outcome),
                 )
-            line_id = entry.meta.get("line_id")
-            if line_id:
+            if name:
                 part, parts = _number(entry.meta.get("part")), _number(entry.meta.get("parts"))
-                execute("INSERT OR IGNORE INTO part VALUES (?,?,?)", (line_id, part, parts))
+                execute("INSERT OR IGNORE INTO part VALUES (?,?,?)", (name, part, parts))
 
     def match_spare(self, family: int) -> None:
         """Give to each line that is still missing an entry of the same text and slot, each entry once."""

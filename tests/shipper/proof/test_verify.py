@@ -17,6 +17,7 @@ from shipper.proof.on_disk import Reading, find
 from shipper.proof.verify import Comparison, Gap, Report, Window
 from shipper.sources.base import Source
 from shipper.sources.jsonl import Jsonl
+from shipper.state import Options
 
 HOUR_NS = 3600 * 10**9
 Make = Callable[..., World]
@@ -288,6 +289,33 @@ def test_large_lines_are_found_whichever_way_loki_refuses_large_answers(world: M
 
     assert [text[:80] for text in done.texts] == [text[:80] for text in done.texts if "<17>" in text]
     assert len(done.gaps) == 1
+
+
+def test_a_missing_part_of_a_long_line_is_a_gap_and_its_other_parts_are_not(world: Make) -> None:
+    """A line of three parts, the second of which is gone."""
+    made = world()
+    shipped(lambda **_: made, made.line("x" * 600_000), made.line("short"))
+    (kept,) = made.model.entries.values()
+    del kept[next(key for key, meta in kept.items() if meta.get("part") == "2")]
+
+    done = Verified(made)
+
+    assert [gap.meta and gap.meta["part"] for gap in done.gaps] == ["2"]
+    assert done.count(Outcome.THERE) == 3
+
+
+def test_a_line_that_went_in_other_parts_than_now_is_recognised(world: Make) -> None:
+    """It was split by a lower limit, as the name of the line in its parts' metadata tells."""
+    made = world(options=Options(max_entry_bytes=100_000))
+    shipped(lambda **_: made, made.line("x" * 600_000), made.line("short"))
+    assert sum(map(len, made.model.entries.values())) == 8
+
+    assert not Verified(made).gaps
+
+    (kept,) = made.model.entries.values()
+    del kept[next(key for key, meta in kept.items() if meta.get("part") == "7")]
+
+    assert Verified(made).gaps
 
 
 def test_a_file_renamed_within_its_directory_is_still_compared(world: Make) -> None:
