@@ -186,6 +186,23 @@ def test_a_missing_line_without_a_time_is_found(world: Make) -> None:
     assert Verified(made).texts == ['{"text": "no time"}']
 
 
+@pytest.mark.parametrize("file", [0, 1])
+def test_of_equal_lines_without_a_time_the_right_files_is_missed(world: Make, file: int) -> None:
+    """Stamps tell which file an entry came from."""
+    made = world()
+    made.start()
+    made.write("a.jsonl", made.line("now"), '{"text": "tick"}')
+    made.write("b.jsonl", made.line("now"), '{"text": "tick"}')
+    made.settle()
+    records = positions.load(made.state, look_only=True).positions.files
+    slots = {record.path: record.slot for record in records}
+    path = f"{made.logs}/{'ab'[file]}.jsonl"
+    kept = next(kept for labels, kept in made.model.entries.items() if "restamped" in dict(labels))
+    del kept[next(key for key in kept if key[0] % 1000 == slots[path])]
+
+    assert [gap.file.path for gap in Verified(made).gaps] == [path]
+
+
 def test_dead_letters_are_no_gaps(world: Make) -> None:
     """A line that Loki refuses for good stands in the dead-letter file."""
     made = world()
