@@ -36,6 +36,7 @@ _COUNTERS = {
         "Files that are not opened: links out of the root, no regular files, unreadable.",
         None,
     ),
+    "missed_files": ("Files that came and left the patterns before they were looked at.", None),
     "inotify_overflows": ("Overflows of inotify's queue; each leads to a full scan.", None),
     "log_lines_suppressed": ("Own log lines left out because they repeated.", None),
     "config_reloads": ("Times that SIGHUP brought another configuration into force.", None),

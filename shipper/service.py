@@ -92,6 +92,8 @@ class Service:
             self.metrics.add("refused_files")
         elif event == "inotify_overflow":
             self.metrics.add("inotify_overflows")
+        elif event == "missed_file":
+            self.metrics.add("missed_files")
         self.log(event, level=level, **fields)
 
     def start(self) -> None:
