@@ -23,6 +23,7 @@ EXIT_UNANSWERED = 3
 def talk_of(config: Config) -> Talk:
     """Return the way to Loki; ends the process where a file of it cannot be used."""
     try:
+        config.endpoint.authorization()
         return Talk(config.endpoint)
     except ValueError as error:
         click.echo(f"configuration: {error}", err=True)
