@@ -20,15 +20,17 @@ _CONTINUES = 0b1000_0000
 _CONTINUES_MASK = 0b1100_0000
 
 
-def text_sizes(lines: Lines) -> list[int]:
-    """Return the sizes of lines as text in UTF-8; to the byte where it is more than a stamp's worth."""
+def text_sizes(lines: Lines) -> tuple[list[int], int]:
+    """Return the sizes of lines as text in UTF-8, to the byte where that matters, and the largest of them."""
     sizes = lines.sizes
-    if max(sizes, default=0) * _GROWTH < MIN_ENTRY_BYTES:
-        return sizes
-    return [
+    longest = max(sizes, default=0)
+    if longest * _GROWTH < MIN_ENTRY_BYTES:
+        return sizes, longest
+    exact = [
         size if size * _GROWTH < MIN_ENTRY_BYTES else text_bytes(lines[index])
         for index, size in enumerate(sizes)
     ]
+    return exact, max(exact)
 
 
 def text_bytes(line: bytes) -> int:

@@ -12,7 +12,7 @@ from shipper.follow.lines import Lines
 from shipper.ledger import Account, Chunk, Meta, Segment, picked
 from shipper.positions import Moved
 from shipper.sources.base import FileInfo, Key, Source
-from shipper.stamp import STEP_NS, StampState, stamp_all
+from shipper.stamp import STEP_BYTES, STEP_NS, StampState, stamp_all
 from shipper.streams import Stream
 from shipper.times import hour, rfc3339
 
@@ -105,7 +105,9 @@ def sort_lines(  # noqa: PLR0917 - the engine's wiring comes in as arguments
         and low >= now_ns - policy.max_age_ns
         and not file.moved
     ):
-        stamps, own_state = stamp_all(known, file.slot, chunk.own_state, work.sizes)
+        stamps, own_state = stamp_all(
+            known, file.slot, chunk.own_state, work.sizes if work.longest >= STEP_BYTES else None
+        )
         segments, clock_state = work.by_key(stamps), chunk.clock_state
         too_old: list[tuple[int, Stream, bytes]] = []
     else:
@@ -142,7 +144,7 @@ class _Work:
         self.entry_bytes = entry_bytes
         self.starts = starts
         self.texts: list[str] = []
-        self.sizes = parts.text_sizes(lines)
+        self.sizes, self.longest = parts.text_sizes(lines)
         self.keys = keys
         self.metas = metas
         self.parts: list[int] | None = None
@@ -151,7 +153,7 @@ class _Work:
 
     def split(self, stamps: list[int]) -> tuple[list[int], Sequence[int]]:
         """Put parts in the place of long lines; return the stamps of all entries, and the line of each."""
-        if max(self.sizes, default=0) <= self.entry_bytes:
+        if self.longest <= self.entry_bytes:
             self.texts = self.lines.texts
             return stamps, range(len(stamps))
         metas: list[Meta | None] = []
