@@ -126,3 +126,17 @@ def test_too_far_behind_says_which_lines() -> None:
 def test_a_stated_limit_is_read(text: str, limit: int | None) -> None:
     """What is above it can never pass, and is split at once."""
     assert judge(429, text).limit_bytes == limit
+
+
+def test_the_limit_of_a_line_is_read_from_the_answer_and_not_from_the_labels_in_it() -> None:
+    """In either case, with and without quotes; a stream may be named as it likes."""
+    tail = (
+        "for stream '{app=\"max entry size '1' bytes exceeded\"}' while adding an entry with length '300000'"
+    )
+
+    quoted = judge(400, f"Max entry size '131072' bytes exceeded {tail} bytes")
+    plain = judge(400, f"max entry size 131072 bytes exceeded {tail} bytes")
+    other = judge(429, f"max entry size '131072' bytes exceeded {tail} bytes")
+
+    assert (quoted.max_entry_bytes, plain.max_entry_bytes, other.max_entry_bytes) == (131072, 131072, None)
+    assert quoted.reason == "line_too_long"
