@@ -56,7 +56,7 @@ def _starts(lines: list[bytes] | list[str], offset: int) -> list[int]:
 def _cleaned(starts: list[int], raw: list[bytes], end: int) -> Framed:
     kept_starts, kept = [], []
     for start, line in zip(starts, raw, strict=True):
-        text = line.rstrip(_EDGE).lstrip(b"\x00") if line else line
+        text = line.rstrip(_EDGE).lstrip(b"\x00")
         if text and not text.isspace():
             kept_starts.append(start)
             kept.append(text)

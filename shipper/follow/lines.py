@@ -67,7 +67,7 @@ class Lines(Sequence[bytes]):
         return self.each[index]
 
     def __eq__(self, other: object) -> bool:
-        return self.each == (other.each if isinstance(other, Lines) else other)
+        return self.each == other  # a list does not know Lines, so then the other side is asked
 
     def __hash__(self) -> int:
         raise TypeError("it equals a list of the same lines, which has no hash either")

@@ -51,10 +51,9 @@ def test_an_answer_means_what_the_table_says(status: int, text: str, action: Act
     assert not reason or reason in REASONS
 
 
-@pytest.mark.parametrize("status", range(100, 600))
-def test_no_status_but_204_is_an_acknowledgement(status: int) -> None:
+def test_no_status_but_204_is_an_acknowledgement() -> None:
     """Whatever a gateway invents."""
-    assert (judge(status, "").action is Action.DELIVERED) == (status == 204)
+    assert [status for status in range(1000) if judge(status, "").action is Action.DELIVERED] == [204]
 
 
 def test_a_partial_refusal_says_which_lines_it_refused() -> None:

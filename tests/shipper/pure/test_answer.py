@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.push.answer import REASONS, Action, judge, no_answer
+from shipper.push.answer import REASONS, Action, judge, no_answer, not_ready
 
 TOO_FAR = (
     "entry with timestamp 2026-11-21 01:00:00 +0000 UTC ignored, reason: 'entry too far behind, "
@@ -140,3 +140,68 @@ def test_the_limit_of_a_line_is_read_from_the_answer_and_not_from_the_labels_in_
 
     assert (quoted.max_entry_bytes, plain.max_entry_bytes, other.max_entry_bytes) == (131072, 131072, None)
     assert quoted.reason == "line_too_long"
+
+
+@pytest.mark.parametrize("status", [400, 429, 503])
+def test_what_was_said_is_told_on_one_line(status: int) -> None:
+    """As far as it fits into a log line."""
+    assert judge(status, " no\n\torg  id\r\n").detail == "no org id"
+    assert judge(status, "a " * 300).detail == ("a " * 150)
+
+
+def test_a_loki_that_is_not_ready_gets_the_same_bytes_again() -> None:
+    """Its own words are told, on one line's length."""
+    verdict = not_ready("Ingester not ready: " + "x" * 1000)
+
+    assert (verdict.action, verdict.reason, verdict.status) == (Action.REPEAT, "not_ready", 503)
+    assert verdict.detail.startswith("/ready: Ingester not ready: xx")
+    assert len(verdict.detail) == 300
+    assert verdict.reason in REASONS
+
+
+def test_a_connection_that_failed_is_told_as_it_was() -> None:
+    """The cause is the first thing an operator wants."""
+    assert no_answer(timed_out=False, detail="Connection refused").detail == "Connection refused"
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "told"),
+    [
+        (300, "", "to nowhere"),
+        (304, "http://other/x", "to http://other/x"),
+        (308, "https://u:hidden@other/x?token=hidden?", "to https://other/x"),
+        (399, "http://a b", "to http://a b"),
+    ],
+)
+def test_every_redirect_is_told_and_none_is_followed(status: int, location: str, told: str) -> None:
+    """Whatever it is called; a user, a password and a query are not for logs."""
+    verdict = judge(status, "moved", location=location)
+
+    assert verdict.action is Action.KEEP
+    assert verdict.detail == f"{told}: not followed, that address must be configured"
+
+
+def test_a_redirect_without_an_address_leads_nowhere() -> None:
+    """There may be no such header."""
+    assert judge(301, "").detail.startswith("to nowhere: ")
+
+
+@pytest.mark.parametrize("status", [200, 299, 402, 499])
+def test_an_answer_that_is_no_redirect_is_told_in_its_own_words(status: int) -> None:
+    """Even if it has an address."""
+    assert judge(status, "said", location="http://other/").detail == "said"
+
+
+@pytest.mark.parametrize("status", [499, 500])
+def test_from_500_on_it_is_the_servers_fault(status: int) -> None:
+    """That passes; below it a person has to look."""
+    assert (judge(status, "").action is Action.REPEAT) == (status == 500)
+
+
+def test_numbers_are_read_only_where_they_say_what_is_refused() -> None:
+    """A stated rate in a refusal of something else limits nothing."""
+    rate = "(limit: 3MB/sec)"
+
+    assert judge(400, f"label {rate}").limit_bytes is None
+    assert judge(400, f"label. max entry size '7' bytes exceeded {rate}").max_entry_bytes == 7
+    assert judge(400, f"timestamp too old. max entry size '7' bytes exceeded {rate}").max_entry_bytes is None

@@ -132,3 +132,8 @@ def test_bytes_that_are_no_utf8_pass_through_framing_unchanged() -> None:
 def test_blanks_at_the_edges_of_a_line_that_says_something_stay() -> None:
     """Only a line of nothing but blanks is none."""
     assert frame(b"  indented \t\n", 0).lines == [b"  indented \t"]
+
+
+def test_only_nuls_are_cut_from_the_begin_of_a_line() -> None:
+    """What follows them stays, a carriage return too."""
+    assert frame(b"\x00\x00X\x00a\r\n\x00\rb\n", 0) == Framed([0, 7], [b"X\x00a", b"\rb"], 11)

@@ -43,3 +43,48 @@ def test_lines_have_no_hash_as_the_lists_that_they_equal_have_none() -> None:
     assert Lines([b"a"]) == [b"a"]
     with pytest.raises(TypeError):
         hash(Lines([b"a"]))
+
+
+def test_a_slice_of_lines_that_came_as_bytes_has_the_same_forms() -> None:
+    """Bytes that are no text stay what they are."""
+    part = Lines([b"a", b"\xff", b"c"])[1:]
+
+    assert part == [b"\xff", b"c"]
+    assert (len(part), part.sizes, part.piece, part.texts) == (2, [1, 1], b"\xff\nc", ["\ufffd", "c"])
+    assert part[0] == b"\xff"
+
+
+def test_lines_in_one_piece_are_the_same_whatever_holds_them() -> None:
+    """A plain list is joined; what came in one piece is not made anew."""
+    piece = b"a\nb"
+
+    assert joined([b"a", b"b"]) == joined(Lines([b"a", b"b"])) == piece
+    assert joined(Lines(None, ["a", "b"], piece)) is piece
+
+
+def test_each_form_is_made_once() -> None:
+    """Asking again costs nothing."""
+    lines, texts = Lines([b"a", b"b"]), Lines(None, ["a", "b"])
+
+    assert lines.each is lines.each
+    assert lines.piece is lines.piece
+    assert lines.texts is lines.texts
+    assert texts.each is texts.each
+    assert texts.piece is texts.piece
+
+
+@pytest.mark.parametrize("nothing", [Lines([]), Lines(None, [])])
+def test_no_lines_are_empty_in_every_form(nothing: Lines) -> None:
+    """And not one empty line."""
+    assert (len(nothing), nothing.sizes, nothing.each, nothing.texts, nothing.piece) == (0, [], [], [], b"")
+    assert list(nothing) == []
+    assert nothing[:5] == []
+
+
+def test_lines_are_equal_when_their_bytes_are() -> None:
+    """Whatever form they came in; a list of the same bytes is equal as well."""
+    assert Lines([b"a"]) == Lines(None, ["a"])
+    assert Lines([b"a"]) != Lines([b"b"])
+    assert Lines([b"a"]) == [b"a"]
+    assert Lines([b"a"]) != [b"b"]
+    assert repr(Lines(None, ["a"])) == "Lines([b'a'])"

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import hashlib
+
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shipper.parts import line_id, metas, split, text_bytes, without_part
+from shipper.follow.lines import Lines
+from shipper.parts import MIN_ENTRY_BYTES, line_id, metas, split, text_bytes, text_sizes, without_part
 
 lines = st.binary(max_size=80) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass"))
 limits = st.integers(4, 30)
@@ -51,3 +55,46 @@ def test_each_part_has_the_metadata_of_the_line_and_its_number() -> None:
     ]
     assert without_part(made[0]) == {"session_id": "s"}
     assert without_part(metas(None, "00ff", 1)[0]) is None
+
+
+@pytest.mark.parametrize("origin", ["/var/log/a.jsonl", "/var/log/\udcff.jsonl"])
+def test_the_name_of_a_line_is_the_same_for_ever(origin: str) -> None:
+    """A repeat after an upgrade must be the same entry; a file name need not be UTF-8."""
+    raw = origin.encode("utf-8", "surrogateescape")
+    expected = hashlib.blake2b(raw + b"\x00" + b"4711" + b"\x00" + "é€".encode(), digest_size=8)
+
+    assert line_id(origin, 4711, ["é", "€"]) == expected.hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("line", "size"),
+    [
+        (b"a" * 3000, 3000),
+        ("é".encode() * 3000, 6000),
+        (b"\xff" * 3000, 9000),
+        (b"a\xff" * 1500, 6000),
+        (b"", 0),
+    ],
+)
+def test_the_size_of_a_line_is_that_of_its_text(line: bytes, size: int) -> None:
+    """A byte that is no UTF-8 is sent as three."""
+    assert text_bytes(line) == size
+    assert text_sizes(Lines([b"short", line]))[0] == [5, size]
+
+
+def test_a_line_that_no_growth_makes_a_part_of_is_not_looked_at() -> None:
+    """The bytes are near enough below a third of the lowest limit; at it they are counted."""
+    below, at = b"\xff" * (MIN_ENTRY_BYTES // 3), b"\xff" * (MIN_ENTRY_BYTES // 3 + 1)
+
+    assert text_sizes(Lines([below])) == ([len(below)], len(below))
+    assert text_sizes(Lines([below, at])) == ([len(below), 3 * len(at)], 3 * len(at))
+    assert text_sizes(Lines([])) == ([], 0)
+    assert 3 * len(below) < MIN_ENTRY_BYTES <= 3 * len(at)
+
+
+def test_a_line_at_the_limit_is_one_part_and_one_above_it_is_two() -> None:
+    """In bytes of its text."""
+    assert split(b"a" * 10, 10) == ["a" * 10]
+    assert split(b"a" * 11, 10) == ["a" * 10, "a"]
+    assert split("é".encode() * 5, 10) == ["é" * 5]
+    assert split("é".encode() * 5, 9) == ["é" * 4, "é"]
