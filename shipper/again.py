@@ -209,11 +209,14 @@ class Again:
         )
 
     def _restamped_ns(self, tracked: Tracked, lowest: int) -> int:
-        """Return the stamp of a line that is read again and does not have its own time."""
-        for moved in tracked.moved:
-            if moved.to == "restamped" and moved.first == lowest and moved.stamp:
-                return moved.stamp
-        return self._clock_at(tracked, lowest)[1]
+        """Return the oldest stamp of lines from an offset on that are read again and lack their own time.
+
+        The line at the offset may be none of them: the chunk before it was read again, and what follows has
+        its own time. Those after it count all the same.
+        """
+        stamps = [ns for _, stop, ns, *_ in tracked.clocks if stop > lowest]
+        stamps += [moved.stamp for moved in tracked.moved if moved.to == "restamped" and moved.first >= lowest]
+        return min(stamps, default=self._clock.time_ns())
 
     def _clock_at(self, tracked: Tracked, offset: int) -> tuple[int, int, Policy | None]:
         """Return how far a chunk at `offset` may go, its time of reading and the policy of that time.

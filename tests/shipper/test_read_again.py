@@ -245,3 +245,27 @@ def test_lines_with_the_time_of_reading_are_repeated_before_newer_ones_of_other_
     shop.settle()
 
     assert sorted(line for line in shop.arrived() if "no time" in line) == [f"no time {n}" for n in (1, 2, 3)]
+
+
+def test_lines_with_the_time_of_reading_are_repeated_in_turn_past_lines_with_a_time(
+    world: MakeWorld,
+) -> None:
+    """Where a chunk without them is next, those after it are older than a newer file's all the same."""
+    shop = world(options=Options(batch_wait_s=90))
+    shop.start()
+    shop.script = lambda labels: "stored-reset" if "restamped" in labels else None
+    for n in range(4):
+        shop.write("a.jsonl", f"no time {n}")
+        shop.pump(11)
+        shop.write("a.jsonl", shop.line(f"x{n}"))
+        shop.pump(11)
+    shop.pump(100)
+    shop.crash()
+    shop.clock.elapsed_s += 5 * 3600
+    shop.script = lambda _labels: None
+    shop.write("b.jsonl", "no time 4")
+
+    shop.start()
+    shop.settle()
+
+    assert sorted(line for line in shop.arrived() if "no time" in line) == [f"no time {n}" for n in range(5)]
