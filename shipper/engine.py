@@ -22,6 +22,8 @@ from shipper.streams import Registry
 from shipper.transport import Transport
 
 SAVE_RETRY_S = 1.0
+ENDED_SETTLED = "ended_settled"
+"""Among the totals of the positions: the run that saved them ended with nothing unacknowledged."""
 _IDLE_S = 1.0
 
 
@@ -123,6 +125,8 @@ class Engine:
         self.stopping = False
         self._read_more = False
         self._known_files = (0, 0)
+        self.repeats_nothing = False
+        """Known at the start: whatever was pushed before was taken, and the positions say so."""
 
     def start(self, *, look_only: bool = False) -> list[str]:
         """Load the positions and find all files; return warnings. Must come before the first `pump`.
@@ -144,6 +148,12 @@ class Engine:
         numbers = (found.next_id, found.next_slot)
         self.files.restore(found.files, self.registry.streams, self.sender.floored, now_s, numbers)
         self.files.rescan(now_s, self.saves.next)
+        ended_settled = bool(found.totals.get(ENDED_SETTLED))
+        self.repeats_nothing = not loaded.warnings and (ended_settled or not loaded.source)
+        if ended_settled:
+            for tracked in self.files.all.values():
+                # The first push waits for a save that does not say so any more.
+                tracked.version = max(tracked.version, self.saves.next)
         return loaded.warnings
 
     def reconfigure(
@@ -188,6 +198,7 @@ class Engine:
         """Read no more; push what is in memory without waiting for full batches."""
         self.stopping = True
         self.sender.flushing = True
+        self.saves.dirty = True
 
     @property
     def settled(self) -> bool:
@@ -197,7 +208,11 @@ class Engine:
     @property
     def acknowledged(self) -> bool:
         """True when, besides, no line has left memory to be read again: a parked stream's have."""
-        return self.settled and all(tracked.account.clear for tracked in self.files.all.values())
+        return self.settled and self._all_clear
+
+    @property
+    def _all_clear(self) -> bool:
+        return all(tracked.account.clear for tracked in self.files.all.values())
 
     @property
     def caught_up(self) -> bool:
@@ -219,12 +234,15 @@ class Engine:
 
     def snapshot(self) -> Positions:
         """Return what would be saved now, apart from the files."""
+        totals = self.entry_limit.saved()
+        if self.stopping and self.sender.idle and self._all_clear:
+            totals[ENDED_SETTLED] = 1
         return Positions(
             {name: sorted(values) for name, values in self.registry.values.items()},
             [stream.labels for stream in self.registry.streams],
             [],
             *self.files.next_numbers,
-            self.entry_limit.saved(),
+            totals,
         )
 
     def _wall_s(self) -> float:

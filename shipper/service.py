@@ -20,7 +20,6 @@ from shipper.follow.inotify import Watcher
 from shipper.logs import Log
 from shipper.metrics import Metrics
 from shipper.pages import Published
-from shipper.positions import GENERATIONS
 from shipper.push.client import Client, Way
 from shipper.push.retry import RetryPolicy
 from shipper.reload import prepare
@@ -51,8 +50,7 @@ class Service:
             masked=redactor.text if redactor else str,
         )
         self._bell = Bell()
-        has_run = any((config.state_dir / name).exists() for name in GENERATIONS)
-        self._client = Client(Way(config.endpoint, self.tell), self._bell.ring, first_run=not has_run)
+        self._client = Client(Way(config.endpoint, self.tell), self._bell.ring)
         self._saver = BackgroundSaver(config.state_dir, self._bell.ring)
         self._dead = DeadLetters(config.state_dir / "dead-letters.jsonl", config.dead_letter_max_bytes)
         self._watcher = Watcher() if watch else None
@@ -98,16 +96,16 @@ class Service:
 
     def start(self) -> None:
         """Load positions and find files."""
-        # A chunk makes thousands of short-lived tuples and no cycles; at the default threshold the
-        # collector walks
-        # through all lines in memory again and again, which took a third of all CPU.
+        # A chunk makes thousands of short-lived tuples and no cycles; at the default threshold the collector
+        # walks through all lines in memory again and again, which took a third of all CPU.
         gc.freeze()
         gc.set_threshold(100_000, 20, 50)
-        # Pushing threads ask for the interpreter a few times a push. At the usual 5 ms each of them tears
-        # the reading
-        # loop out of its caches; measured, a quarter of all CPU.
+        # Pushing threads ask for the interpreter a few times a push. At the usual 5 ms each of them tears the
+        # reading loop out of its caches; measured, a quarter of all CPU.
         sys.setswitchinterval(0.02)
         self.engine.start()
+        if self.engine.repeats_nothing:
+            self._client.trust()
         self.log(
             "started",
             sources=" ".join(source.name for source in self.config.sources),

@@ -96,6 +96,8 @@ def _once(service: Service, patience_s: float) -> int:
     else:
         service.run(over)
     finished = engine.caught_up
+    if finished:
+        service.drain()
     service.log(
         "done" if finished else "not_done", entries_sent=engine.sender.sent, dead=engine.sender.dropped
     )

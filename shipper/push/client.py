@@ -61,22 +61,21 @@ class Way:
 
 
 class Client:
-    """A `Transport`. `wake` is called from a thread whenever an answer is there.
+    """A `Transport`. `wake` is called from a thread whenever an answer is there."""
 
-    `first_run`: nothing was ever pushed from these files, so nothing is a repeat before something has failed.
-    """
-
-    def __init__(
-        self, way: Way, wake: Callable[[], None], threads: int = THREADS, *, first_run: bool = False
-    ) -> None:
+    def __init__(self, way: Way, wake: Callable[[], None], threads: int = THREADS) -> None:
         self._way = way
-        self._readiness = Readiness(time.monotonic, trusting=first_run)
+        self._readiness = Readiness(time.monotonic)
         self._wake = wake
         self._waiting: queue.SimpleQueue[Push | None] = queue.SimpleQueue()
         self._ended: deque[Answered] = deque()
         self._threads: list[threading.Thread] = []
         self._max_threads = threads
         self._flying = 0
+
+    def trust(self) -> None:
+        """Wait for no young Loki before something has failed: until then nothing is a repeat."""
+        self._readiness.trust()
 
     def go(self, way: Way) -> None:
         """Send what is not on its way yet along another way."""

@@ -20,18 +20,19 @@ _YOUNG = ("ingester not ready", "some services are not running", "application is
 
 
 class Readiness:
-    """What the connections of one client know together.
+    """What the connections of one client know together."""
 
-    `trusting`: nothing that is sent can be a repeat, until something has failed.
-    """
-
-    def __init__(self, monotonic: Callable[[], float], *, trusting: bool) -> None:
+    def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._trusting = trusting
+        self._trusting = False
         self.doubts = 0
         """Grows with each failure: what a connection was told before says nothing any more."""
         self._held_for = ""
         self._held_since_s = 0.0
+
+    def trust(self) -> None:
+        """Take it that nothing that is sent can be a repeat, until something has failed."""
+        self._trusting = True
 
     def doubt(self) -> None:
         """Something failed as it does when Loki ends."""

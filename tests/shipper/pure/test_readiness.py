@@ -20,7 +20,7 @@ class Clock:
 
 def started(clock: Clock) -> Readiness:
     """Of a shipper that has run before."""
-    return Readiness(clock, trusting=False)
+    return Readiness(clock)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,8 @@ def test_a_question_without_an_answer_holds_back_for_a_minute_and_an_answer_coun
 
 def test_on_the_first_run_nothing_is_held_back_before_something_has_failed() -> None:
     """Nothing that was never pushed can be a repeat."""
-    readiness = Readiness(Clock(), trusting=True)
+    readiness = Readiness(Clock())
+    readiness.trust()
     assert not readiness.holds(503, WAITING)
     assert not readiness.holds_silent()
 
@@ -96,7 +97,8 @@ def test_on_the_first_run_nothing_is_held_back_before_something_has_failed() -> 
 
 def test_a_connection_that_ended_ends_the_trust_of_the_first_run() -> None:
     """It may have been idle for too long; and it may have been Loki that ended."""
-    readiness = Readiness(Clock(), trusting=True)
+    readiness = Readiness(Clock())
+    readiness.trust()
 
     readiness.distrust()
 
