@@ -66,6 +66,7 @@ def load(
     default_machine: str,
     *,
     need_loki: bool = True,
+    need_sources: bool = True,
 ) -> Config:
     """Return the configuration; raises `ConfigError` with every problem there is."""
     problems: list[str] = []
@@ -79,7 +80,9 @@ def load(
             problems.append(f"{where}: {error}")
             values[name] = setting.parse(setting.default)
     enabled = _enabled(values["enabled"], problems)
-    sources = wanted.sources(source_flags, table, environ, values, default_machine, problems)
+    sources = wanted.sources(
+        source_flags, table, environ, values, default_machine, problems, needed=need_sources
+    )
     rules = _own_rules(table.get("redact_rules", []), problems)
     url = ""
     if values["loki_url"]:

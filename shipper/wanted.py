@@ -30,8 +30,11 @@ def sources(  # noqa: C901, PLR0917 - called once; each kind of mistake is told 
     values: Mapping[str, Any],
     default_machine: str,
     problems: list[str],
+    *,
+    needed: bool = True,
 ) -> tuple[Source, ...]:
-    """Return the sources; what is wrong goes to `problems`."""
+    """Return the sources; what is wrong goes to `problems`, that there is none only where one is `needed`."""
+    before = len(problems)
     wanted: list[tuple[str, str, Mapping[str, Any]]] = []
     listed = (
         list(source_flags) or environ.get("TALLYSHIP_SOURCES", "").split() or list(table.get("sources", []))
@@ -66,7 +69,7 @@ def sources(  # noqa: C901, PLR0917 - called once; each kind of mistake is told 
         named = _options(kind, path, entry, problems)
         source = KINDS[kind](absolute, values["environment"], machine, **named)
         made[source.name] = source
-    if not made and not problems:
+    if needed and not made and len(problems) == before:
         problems.append(
             "nothing to ship: no --source, and none of $LOKI_DIR, ./.loki, ~/.llm-provider-logs "
             "and ./logs/llm.log exists"

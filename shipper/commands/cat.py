@@ -31,7 +31,7 @@ def cat(*, line_id: str, since: str, selector: str, **flags: Any) -> None:
     if not re.fullmatch(r"[0-9a-f]{1,64}", line_id):
         click.echo(f"configuration: --line-id: hexadecimal digits, not {line_id!r}", err=True)
         sys.exit(EXIT_CONFIG)
-    config = load(flags)
+    config = load(flags, need_sources=False)
     now_ns = time.time_ns()
     query = f'{selector} | line_id="{line_id}"'
     parts = Parts()

@@ -70,7 +70,9 @@ def options(function: F) -> F:
     )(function)
 
 
-def loader(flags: dict[str, Any], *, need_loki: bool = True) -> Callable[[], Config]:
+def loader(
+    flags: dict[str, Any], *, need_loki: bool = True, need_sources: bool = True
+) -> Callable[[], Config]:
     """Return what loads the configuration, as often as it is called; that raises `ConfigError`."""
     texts = dict(flags)
     sources = texts.pop("sources")
@@ -78,13 +80,21 @@ def loader(flags: dict[str, Any], *, need_loki: bool = True) -> Callable[[], Con
     if texts["redact"] is not None:
         texts["redact"] = str(texts["redact"]).lower()
     machine = _machine()
-    return lambda: configuration.load(texts, sources, config_file, os.environ, machine, need_loki=need_loki)
+    return lambda: configuration.load(
+        texts,
+        sources,
+        config_file,
+        os.environ,
+        machine,
+        need_loki=need_loki,
+        need_sources=need_sources,
+    )
 
 
-def load(flags: dict[str, Any], *, need_loki: bool = True) -> Config:
+def load(flags: dict[str, Any], *, need_loki: bool = True, need_sources: bool = True) -> Config:
     """Return the configuration; ends the process with every problem it has."""
     try:
-        return loader(flags, need_loki=need_loki)()
+        return loader(flags, need_loki=need_loki, need_sources=need_sources)()
     except ConfigError as error:
         for problem in error.problems:
             click.echo(f"configuration: {problem}", err=True)

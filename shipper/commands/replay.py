@@ -31,7 +31,7 @@ def replay(*, dry_run: bool, **flags: Any) -> None:
 
     What is taken leaves the file. Exit 0 when all were taken, 1 when some stay, 3 when Loki takes nothing.
     """
-    config = load(flags, need_loki=not dry_run)
+    config = load(flags, need_loki=not dry_run, need_sources=False)
     path = config.state_dir / "dead-letters.jsonl"
     fill = filler(config.sources)
     split = splitter(config.options.max_entry_bytes)

@@ -354,3 +354,13 @@ def test_a_clients_certificate_and_its_key_belong_together(tmp_path: pathlib.Pat
     assert "client_key_file: needs client_cert_file" in found
     assert "ca_file: /nonexistent cannot be read" in found
     assert problems(flags={"ca_file": str(file)}) == [f"ca_file: {file}: no certificate in it"]
+
+
+def test_what_needs_no_source_is_not_told_to_give_one() -> None:
+    """`cat` only reads from Loki."""
+    assert loaded(sources=(), need_sources=False).sources == ()
+
+
+def test_a_missing_source_is_told_beside_all_other_problems() -> None:
+    """All in one message."""
+    assert len(problems(sources=(), flags={"batch_size": "none"})) == 2
