@@ -215,7 +215,8 @@ class Again:
         its own time. Those after it count all the same.
         """
         stamps = [ns for _, stop, ns, *_ in tracked.clocks if stop > lowest]
-        stamps += [moved.stamp for moved in tracked.moved if moved.to == "restamped" and moved.first >= lowest]
+        moved = tracked.moved
+        stamps += [entry.stamp for entry in moved if entry.to == "restamped" and entry.first >= lowest]
         return min(stamps, default=self._clock.time_ns())
 
     def _clock_at(self, tracked: Tracked, offset: int) -> tuple[int, int, Policy | None]:
