@@ -9,8 +9,6 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
-import backoff
-
 BASE_S = 0.1
 CAP_S = 10.0
 JITTER = 0.25
@@ -52,6 +50,9 @@ class Rounds:
             self._waits = None
             return self.policy.probe_s, ended
         if self._waits is None:
+            # Imported at the first failure: asyncio comes along, a sixth of the start's CPU, and 2 MB.
+            import backoff  # noqa: PLC0415
+
             self._waits = backoff.expo(base=2, factor=self.policy.base_s, max_value=self.policy.cap_s)
             next(self._waits)  # the generator's first value is a start signal, not a pause
         pause = float(next(self._waits))
