@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from shipper.batch import Batch
 from shipper.burying import Burial
 from shipper.elsewhere import Elsewhere, refused_lines
 from shipper.lanes import Lanes
@@ -12,7 +13,7 @@ from shipper.positions import Moved
 from shipper.push.answer import Action, Verdict
 from shipper.push.retry import PROBE_S
 from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell
-from shipper.streams import Batch, Queue
+from shipper.stream_queue import Queue
 from shipper.transport import Answered
 
 _MIN_LIMIT_BYTES = 512

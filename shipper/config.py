@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shipper import wanted
+from shipper.batch import Limits
 from shipper.layers import chosen, toml
 from shipper.push import proxy
 from shipper.push.endpoint import Endpoint, push_url
@@ -20,7 +21,6 @@ from shipper.settings import SETTINGS, switch
 from shipper.sorting import Policy
 from shipper.sources.base import Source
 from shipper.state import Options
-from shipper.streams import Limits
 
 _FILES = ("basic_password_file", "bearer_token_file", "ca_file", "client_cert_file", "client_key_file")
 

@@ -12,7 +12,8 @@ from shipper.elsewhere import Elsewhere
 from shipper.lanes import Lanes
 from shipper.push.retry import RetryPolicy
 from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell, Window
-from shipper.streams import Queue, Registry
+from shipper.stream_queue import Queue
+from shipper.streams import Registry
 from shipper.transport import Push, Transport
 
 _STREAM_REASONS = frozenset({"rate_limited", "stream_limit", "too_new"})

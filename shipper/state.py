@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from shipper.batch import Limits
 from shipper.parts import MIN_ENTRY_BYTES
 from shipper.sorting import Policy
-from shipper.streams import Limits
 
 
 class Clock(Protocol):

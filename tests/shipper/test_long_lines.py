@@ -11,8 +11,8 @@ import pytest
 from receiver import Answer, Rules
 from shipper_world import World, whole_lines
 
+from shipper.batch import Limits
 from shipper.state import Options
-from shipper.streams import Limits
 
 Make = Callable[..., World]
 KIB = 1024

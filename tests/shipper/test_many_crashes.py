@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 from shipper_world import World
 
+from shipper.batch import Limits
 from shipper.state import Options
-from shipper.streams import Limits
 
 Make = Callable[..., World]
 NAMES = ("a.jsonl", "b.jsonl", "c.jsonl", "d.jsonl")

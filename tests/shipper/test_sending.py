@@ -11,11 +11,12 @@ import pytest
 from receiver import Answer, Rules
 from shipper_world import World
 
+from shipper.batch import Limits
 from shipper.deadletter import DeadLetters
 from shipper.sorting import Policy
 from shipper.sources.loki_mode import LokiMode
 from shipper.state import Options
-from shipper.streams import Limits, Registry
+from shipper.streams import Registry
 
 Make = Callable[..., World]
 HOUR_S = 3600.0

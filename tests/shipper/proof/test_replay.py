@@ -14,6 +14,7 @@ import pytest
 from receiver import Answer, Model
 
 from shipper import deadletter
+from shipper.batch import Limits
 from shipper.commands.replay import filler, splitter
 from shipper.deadletter import DeadLetters
 from shipper.proof.replay import Busy, Outcome, look, replay
@@ -21,7 +22,6 @@ from shipper.proof.resend import Resender
 from shipper.push.answer import Verdict, judge
 from shipper.push.retry import RetryPolicy
 from shipper.sources.jsonl import Jsonl
-from shipper.streams import Limits
 
 NOW_NS = 1_795_000_000 * 10**9
 HOUR_NS = 3600 * 10**9

@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shipper_world import World
 
+from shipper.batch import Limits
 from shipper.state import Options
-from shipper.streams import Limits
 
 MINUTE_S = 60.0
 gaps = st.lists(st.sampled_from([40 * MINUTE_S, 5 * MINUTE_S, 1.0, 0.0]), min_size=6, max_size=20)

@@ -1,0 +1,206 @@
+"""One stream's way out: what waits, what is in flight, and what may be pushed together now. Pure."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from shipper.batch import SPAN_NS, Batch, Limits
+from shipper.ledger import Segment
+from shipper.push.retry import Rounds
+from shipper.streams import Stream
+
+_ENTRY_OVERHEAD_BYTES = 30
+
+
+@dataclass(slots=True, eq=False)
+class Queue:
+    """One stream's way out: lines waiting, the batch in flight, and when the next may go.
+
+    One in flight at most.
+    """
+
+    stream: Stream
+    rounds: Rounds
+    segments: deque[Segment] = field(default_factory=deque)
+    entries: int = 0
+    bytes: int = 0
+    oldest_s: float = math.inf
+    """Since when the first waiting line has waited (monotonic)."""
+    work: list[Batch] = field(default_factory=list)
+    """Batches to be pushed before new ones are made, the next one last."""
+    in_flight: Batch | None = None
+    in_flight_since_s: float = 0.0
+    """When the batch in flight, or the one that is tried again, was first pushed (monotonic)."""
+    not_before_s: float = 0.0
+    """Back-off."""
+    paced_until_s: float = 0.0
+    waits_for_save: bool = False
+    """Something to push rests on a decision that is not durable yet."""
+    parked: bool = False
+    """Its lines have left memory, and are skipped in reading until it is taken again."""
+    probing: bool = False
+    """It was parked, and takes a few lines to find out whether they are taken now."""
+    expansion: float = 1.2
+    """Bytes of body for a byte of line, learnt."""
+    limit_bytes: int | None = None
+    """A limit that Loki's answer stated."""
+    fitted_bytes: int = 0
+    """No line in memory is longer, that can be split."""
+    first_failure_s: float | None = None
+    reason: str = ""
+    """Why the last push was not taken."""
+    pushed_oldest: int | None = None
+    """Oldest stamp of the batch that was pushed and is not acked: Loki may hold it."""
+    acked: deque[tuple[int, int]] = field(default_factory=deque)
+    """(oldest stamp, save that will hold the ack) of what is acked, but not durably so yet."""
+
+    @property
+    def busy(self) -> bool:
+        """True while anything waits or is in flight."""
+        return bool(self.segments or self.work or self.in_flight)
+
+    def is_spent(self, now_s: float, durable: int) -> bool:
+        """Tell whether nothing would be different with a new one."""
+        self.newest_allowed_ns(durable)
+        idle = not (self.busy or self.parked or self.acked or self.rounds.open)
+        return idle and now_s >= max(self.not_before_s, self.paced_until_s)
+
+    def put(self, segment: Segment, now_s: float) -> None:
+        """Append lines."""
+        if not self.segments:
+            self.oldest_s = now_s
+        self.segments.append(segment)
+        self.entries += len(segment.starts) - segment.taken
+        self.bytes += sum(segment.sizes[segment.taken :])
+
+    def replace(self, segments: dict[Segment, Segment], now_s: float) -> None:
+        """Put segments in the place of others, before all that wait where those were taken in part."""
+        for batch in self.work:
+            batch.slices = [part for part in batch.slices if part[0] not in segments]
+            batch.body = b""
+        self.work = [batch for batch in self.work if batch.slices]
+        waiting = [segments.get(segment, segment) for segment in self.segments]
+        if not waiting:
+            self.oldest_s = now_s
+        self.segments = deque([*(new for new in segments.values() if new not in waiting), *waiting])
+        self.entries = sum(len(segment.starts) - segment.taken for segment in self.segments)
+        self.bytes = sum(sum(segment.sizes[segment.taken :]) for segment in self.segments)
+
+    def newest_allowed_ns(self, durable: int) -> float:
+        """Return the newest stamp that may be pushed now: 30 minutes past the oldest ack not yet durable."""
+        acked = self.acked
+        while acked and acked[0][1] <= durable:
+            acked.popleft()
+        oldest = min((stamp for stamp, _version in acked), default=math.inf)
+        if self.pushed_oldest is not None:
+            oldest = min(oldest, self.pushed_oldest)
+        return oldest + SPAN_NS
+
+    def was_acked(self, version: int) -> None:
+        """Note that the batch in flight was taken, which save `version` will hold."""
+        if self.pushed_oldest is None:
+            return
+        if self.acked and self.acked[-1][1] == version:
+            oldest, _ = self.acked.pop()
+            self.acked.append((min(oldest, self.pushed_oldest), version))
+        else:
+            self.acked.append((self.pushed_oldest, version))
+        self.pushed_oldest = None
+
+    def take(
+        self, limits: Limits, durable: int, *, metadata: bool, proven_bytes: float = math.inf
+    ) -> Batch | None:
+        """Return the next batch, encoded, or None when nothing may go yet; its lines leave the queue.
+
+        A part of a split line that is longer than any that was taken goes alone: where Loki refuses it, no
+        other part of its line stands there yet, and the line can be split anew.
+        """
+        newest_ns = self.newest_allowed_ns(durable)
+        body_limit = min(limits.body_bytes, self.limit_bytes or limits.body_bytes)
+        budget = body_limit / self.expansion
+        room = limits.entries
+        oldest: float = math.inf
+        latest: float = -math.inf
+        slices: list[tuple[Segment, int, int]] = []
+        for segment in self.segments:
+            if room <= 0 or segment.version > durable:
+                break
+            first = segment.taken
+            last = min(len(segment.starts), first + room)
+            last = _within_bytes(segment.sizes, first, last, budget, alone=not slices)
+            last = _before_unproven(segment, first, last, proven_bytes, alone=not slices)
+            oldest, latest, last = _within_time(segment.stamps, first, last, oldest, latest, newest_ns)
+            if last == first:
+                break
+            slices.append((segment, first, last))
+            room -= last - first
+            budget -= sum(segment.sizes[first:last]) + (last - first) * _ENTRY_OVERHEAD_BYTES
+            if last < len(segment.starts) or _is_unproven(segment, first, proven_bytes):
+                break
+        if not slices:
+            return None
+        batch = Batch(self.stream, slices)
+        batch.encode(metadata=metadata)
+        while len(batch.body) > body_limit and batch.entries > 1:
+            fit = int(batch.entries * body_limit / len(batch.body) * 0.97)
+            batch, _ = batch.parted(max(1, min(fit, batch.entries - 1)))
+            batch.encode(metadata=metadata)
+        self._took(batch)
+        return batch
+
+    def _took(self, batch: Batch) -> None:
+        lines = 0
+        for segment, first, last in batch.slices:
+            segment.taken = last
+            lines += sum(segment.sizes[first:last])
+            self.entries -= last - first
+        self.bytes -= lines
+        while self.segments and self.segments[0].taken >= len(self.segments[0].starts):
+            self.segments.popleft()
+        overhead = batch.entries * _ENTRY_OVERHEAD_BYTES
+        measured = max(1.0, (len(batch.body) - overhead) / max(1, lines))
+        self.expansion = max(measured, 0.9 * self.expansion + 0.1 * measured)
+
+
+def _within_bytes(sizes: Sequence[int], first: int, last: int, budget: float, *, alone: bool) -> int:
+    total = sum(sizes[first:last]) + (last - first) * _ENTRY_OVERHEAD_BYTES
+    if total <= budget:
+        return last
+    sums = list(accumulate(size + _ENTRY_OVERHEAD_BYTES for size in sizes[first:last]))
+    fit = bisect_right(sums, budget)
+    return first + (max(fit, 1) if alone else fit)
+
+
+def _before_unproven(segment: Segment, first: int, last: int, proven_bytes: float, *, alone: bool) -> int:
+    if segment.parts is None:
+        return last
+    for index in range(first, last):
+        if _is_unproven(segment, index, proven_bytes):
+            return index + 1 if alone and index == first else index
+    return last
+
+
+def _is_unproven(segment: Segment, index: int, proven_bytes: float) -> bool:
+    return segment.is_part(index) and segment.sizes[index] > proven_bytes
+
+
+def _within_time(  # noqa: PLR0917 - the engine's wiring comes in as arguments
+    stamps: Sequence[int], first: int, last: int, oldest: float, latest: float, newest_ns: float
+) -> tuple[float, float, int]:
+    if first == last:
+        return oldest, latest, last
+    part = stamps[first:last]
+    low, high = min(oldest, min(part)), max(latest, max(part))  # noqa: PLW3301 - one is a number, one a list
+    if high - low <= SPAN_NS and high <= newest_ns:
+        return low, high, last
+    for index, stamp in enumerate(part, first):
+        low, high = min(oldest, stamp), max(latest, stamp)
+        if high - low > SPAN_NS or high > newest_ns:
+            return oldest, latest, index
+        oldest, latest = low, high
+    return oldest, latest, last
