@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import orjson
 import re2
 
 from shipper.redact.rules import NAMES
+from shipper.redact.streamed import Find, Secret
 
 PATTERN_BYTES = 2000
+MOST = 20_000
+"""Of matches in a line."""
 _MEMORY_BYTES = 8 << 20
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MASK = re.compile(rb"\[REDACTED:[a-z][a-z0-9_]*\]")
@@ -69,10 +74,17 @@ class OwnRules:
         self.apart = _compiled("|".join(apart)) if apart else None
         """Finds what any of the others match."""
 
-    def masked(self, line: bytes, rules: list[str]) -> bytes:
-        """Return a line without what the rules match; JSON stays JSON, and masks stay what they are."""
+    @property
+    def finds(self) -> list[Find]:
+        """What finds the secrets of each rule; masks stay what they are."""
+        return [partial(_hits, name, pattern) for name, pattern in self._rules]
+
+    def masked(self, line: bytes, rules: list[str]) -> bytes | None:
+        """Return a line without what the rules match; JSON stays JSON. None where they match too often."""
         for name, pattern in self._rules:
-            spans = list(_outside_masks(line, _spans(pattern, line)))
+            spans = _found(pattern, line)
+            if len(spans) > MOST:
+                return None
             if spans:
                 line = _replaced(line, spans, f"[REDACTED:{name}]".encode())
                 rules += [name] * len(spans)
@@ -95,6 +107,14 @@ def _spans(pattern: Any, line: bytes) -> Iterator[Span]:
         start, end = match.span(1 if pattern.groups else 0)
         if 0 <= start < end:
             yield start, end
+
+
+def _found(pattern: Any, line: bytes) -> list[Span]:
+    return list(islice(_outside_masks(line, _spans(pattern, line)), MOST + 1))
+
+
+def _hits(name: str, pattern: Any, line: bytes) -> list[Secret]:
+    return [(name, [span]) for span in _found(pattern, line)]
 
 
 def _outside_masks(line: bytes, spans: Iterator[Span]) -> Iterator[Span]:

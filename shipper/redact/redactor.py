@@ -9,16 +9,22 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 import re2
 
+from shipper.redact import crowded, streamed
+from shipper.redact.crowded import Suspects
 from shipper.redact.own import Own, OwnRules
 from shipper.redact.rules import RULES, Rule
+from shipper.redact.streamed import Find, Secret, Streamed
 
 _PASSES = 4
 """What stood against a secret stands against a mask then: a line is looked at until nothing is found."""
+_KEPT = 4096
+_KEPT_BYTES = 64
 _TOKEN_END = re.compile(rb"[^\s\"'\\,;(){}\[\]<>]{1,8192}\Z")
 
 
@@ -41,11 +47,14 @@ class Redactor:
     def __init__(self, own: Sequence[Own] = (), rules: Sequence[Rule] = RULES) -> None:
         self._rules = rules
         self._own = OwnRules(own) if own else None
-        starts = [rule.start for rule in rules] + (self._own.of_bytes if self._own else [])
-        self._any = _compiled(b"|".join(b"(?:" + start + b")" for start in starts))
+        starts = [b"(?:" + rule.start + b")" for rule in rules]
+        self._anchor = _compiled(b"|".join(starts))
+        own_starts = [b"(?:" + start + b")" for start in self._own.of_bytes] if self._own else []
+        self._any = _compiled(b"|".join((*starts, *own_starts, streamed.BEGUN)))
         self._apart = self._own.apart if self._own else None
         self._which = _compiled(b"|".join(b"(" + rule.start + b")" for rule in rules))
         self._single = [_compiled(rule.pattern) for rule in rules]
+        self._rule_of: dict[bytes, int] = {}
 
     def block(self, piece: bytes, lines: Sequence[bytes]) -> Masked:
         """Mask lines of which the joined bytes are at hand: `piece` has a newline between them."""
@@ -60,18 +69,17 @@ class Redactor:
     def line(self, line: bytes, *, cut: bool = False) -> tuple[bytes, list[str]]:
         """Return one line without its secrets, and the rule of each. `cut`: as in `head`."""
         rules: list[str] = []
-        masked = line
-        for _ in range(_PASSES):
-            before = len(rules)
-            masked = self._built_in(masked, rules, cut=cut)
-            if len(rules) == before:
-                break
-        if self._own is not None:
-            masked = self._own.masked(masked, rules)
-        return masked, rules
+        masked = self._judged(line, rules, cut=cut)
+        if masked is None:
+            rules = [crowded.RULE]
+            masked = self._judged(crowded.without_long_texts(line), rules, cut=cut)
+        return (masked, rules) if masked is not None else (crowded.nothing_of(line), [crowded.RULE])
 
     def head(self, head: bytes) -> bytes:
         """Return the head of a line that was cut anywhere: what could be half a secret is masked."""
+        event = streamed.first_event(head)
+        if event >= 0:
+            return self.line(head[:event], cut=True)[0] + mask("cut")
         masked, _ = self.line(head, cut=True)
         found = _TOKEN_END.search(masked, max(0, len(masked) - 8192))
         return masked[: found.start()] + mask("cut") if found and found.start() < len(masked) else masked
@@ -104,29 +112,83 @@ class Redactor:
                 at = max(starts[min(last + 1, len(starts) - 1)] - 1, at + 1)
         return sorted(found)
 
-    def _built_in(self, line: bytes, rules: list[str], *, cut: bool) -> bytes:
-        known = len(rules)
-        pieces: list[bytes] = []
+    def _judged(self, line: bytes, rules: list[str], *, cut: bool) -> bytes | None:
+        """Return a line without its secrets; None where there is too much to judge."""
+        suspects = Suspects()
+        for _ in range(_PASSES):
+            before = len(rules)
+            # Streams first: half a key that is masked alone would leave the other half.
+            unstreamed = _unstreamed(line, [partial(self._found, suspects=suspects, cut=False)], rules)
+            if unstreamed is None:
+                return None
+            hits = self._found(unstreamed, suspects=suspects, cut=cut)
+            if suspects.left < 0:
+                return None
+            line = _masked(unstreamed, hits)
+            rules += [rule for rule, _ in hits]
+            if len(rules) == before:
+                break
+        if self._own is None:
+            return line
+        own = _unstreamed(line, self._own.finds, rules)
+        return self._own.masked(own, rules) if own is not None else None
+
+    def _found(self, line: bytes, suspects: Suspects, *, cut: bool) -> list[Secret]:
+        hits: list[Secret] = []
         done = at = 0
-        while match := self._which.search(line, at):
-            index = match.lastindex - 1
+        while match := self._anchor.search(line, at):
+            suspects.left -= 1
+            if suspects.left < 0:
+                break
+            start, end = match.span()
+            index = self._rule(line, start, end)
             rule = self._rules[index]
-            single = self._single[index].match(line, match.start())
+            single = self._single[index].match(line, start)
             spans = rule.spans(line, single, cut) if single else []
-            for start, end in spans:
-                pieces += (line[done : max(start, done)], mask(rule.name))
-                done = end
             if spans:
-                rules.append(rule.name)
+                spans = [(max(first, done), max(last, done)) for first, last in spans]
+                done = spans[-1][1]
+                hits.append((rule.name, spans))
                 # The last byte of one secret can be the edge of the next.
                 at = done - 1
             else:
                 # The value may hold a secret of another kind, whose edge is the byte before it.
                 inside = single.start(1) if single and single.re.groups else 0
-                at = max(match.start() + 1, inside - 1)
-        if len(rules) == known:
-            return line
-        return b"".join((*pieces, line[done:]))
+                at = max(start + 1, inside - 1)
+        return hits
+
+    def _rule(self, line: bytes, start: int, end: int) -> int:
+        """Return which rule may begin there: asking the engine takes longer than all else, so it is kept."""
+        text = line[start:end] if start else b""
+        known = self._rule_of.get(text)
+        if known is None:
+            known = int(self._which.match(line, start, end).lastindex) - 1
+            if text and len(text) <= _KEPT_BYTES and len(self._rule_of) < _KEPT:
+                self._rule_of[text] = known
+        return known
+
+
+def _unstreamed(line: bytes, finds: list[Find], rules: list[str]) -> bytes | None:
+    """Return a line without the secrets that are in pieces; None where there are too many pieces."""
+    for depth in streamed.depths(line):
+        stream = Streamed(line, depth)
+        if stream.crowded:
+            return None
+        if sum([stream.mask(find, rules) for find in finds]):
+            line = stream.edited
+    return line
+
+
+def _masked(line: bytes, hits: list[Secret]) -> bytes:
+    if not hits:
+        return line
+    pieces: list[bytes] = []
+    done = 0
+    for rule, spans in hits:
+        for start, end in spans:
+            pieces += (line[done:start], mask(rule))
+            done = end
+    return b"".join((*pieces, line[done:]))
 
 
 def mask(rule: str) -> bytes:

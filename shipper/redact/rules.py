@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from shipper.redact import pem, values
+from shipper.redact import crowded, pem, values
 
 Span = tuple[int, int]
 Spans = Callable[[bytes, Any, bool], list[Span]]
@@ -196,4 +196,4 @@ _NAMED = (
 )
 
 RULES = (*_SHAPES[:1], *_NAMED, *_PROVIDERS, *_SERVICES, *_CLOUD, *_SHAPES[1:])
-NAMES = tuple(dict.fromkeys(rule.name for rule in RULES))
+NAMES = (*dict.fromkeys(rule.name for rule in RULES), crowded.RULE)
