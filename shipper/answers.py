@@ -17,6 +17,7 @@ from shipper.stream_queue import Queue
 from shipper.transport import Answered
 
 _MIN_LIMIT_BYTES = 512
+_TOO_LONG = frozenset({"line_too_long", "too_large"})
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ class Answers:
                 self._again(queue, batch, verdict, now_s)
             case Action.SPLIT | Action.BISECT:
                 self._reached(queue)
-                if not (verdict.reason == "line_too_long" and self._split_anew(queue, batch, verdict, now_s)):
+                if not self._split_anew(queue, batch, verdict, now_s):
                     self._halve_or_bury(queue, batch, verdict, now_s)
             case Action.TOO_FAR_BEHIND | Action.TOO_OLD | Action.TOO_NEW:
                 self._reached(queue)
@@ -82,9 +83,18 @@ class Answers:
             self._lanes.busy[queue.stream] = queue
 
     def _split_anew(self, queue: Queue, batch: Batch, verdict: Verdict, now_s: float) -> bool:
-        """Split the lines that Loki refused by the limit that it stated; False where that is no help."""
+        """Split lines that are too long, by the limit that the answer stated; False where that is no help.
+
+        A gateway states none. Where it refuses a single entry, half of what was thought is the next guess.
+        """
+        if verdict.reason not in _TOO_LONG:
+            return False
         stated = verdict.max_entry_bytes
-        if stated is not None and self._entry_limit.learn(stated, self._saves.now()):
+        if stated is None:
+            if batch.entries > 1:
+                return False
+            stated = self._entry_limit.halved_below(batch.line_bytes())
+        if self._entry_limit.learn(stated, self._saves.now()):
             self._tell(
                 "entry_limit_learnt",
                 level="warning",

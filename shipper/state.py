@@ -99,7 +99,16 @@ class EntryLimit:
             return False
         self.bytes = limit_bytes
         self.version = version
+        # A gateway counts compressed bytes: that a longer one passed proves nothing of others.
+        self.proven_bytes = 0
         return True
+
+    def halved_below(self, entry_bytes: int) -> int:
+        """Return the limit, halved until an entry of this size would be split, if it can be at all."""
+        limit_bytes = self.bytes
+        while limit_bytes >= entry_bytes > MIN_ENTRY_BYTES:
+            limit_bytes = max(MIN_ENTRY_BYTES, limit_bytes // 2)
+        return limit_bytes
 
     def reconfigure(self, configured_bytes: int, version: int) -> None:
         """Begin again with another setting."""

@@ -97,6 +97,87 @@ def test_lines_that_wait_in_other_streams_are_split_by_the_learnt_limit(world: M
     assert [event for event, _ in shop.told].count("push_refused") == 1
 
 
+NGINX = "<html><head><title>413 Request Entity Too Large</title></head></html>"
+
+
+@pytest.mark.parametrize(
+    ("status", "text"), [(413, NGINX), (500, "rpc error: code = ResourceExhausted"), (400, "max entry size")]
+)
+def test_a_line_that_no_push_is_small_enough_for_is_split_smaller(
+    world: Make, status: int, text: str
+) -> None:
+    """A gateway takes less than Loki does and does not say how much: halved until it passes, none is lost."""
+    shop = world()
+
+    def gateway(_labels: dict[str, str]) -> Answer | None:
+        return Answer(status, text) if len(shop.transport.pushed[-1][1]) > 40_000 else None
+
+    shop.script = gateway
+    lines = [
+        shop.line("long", prompt="p" * 900_000),
+        shop.line("middle", prompt="q" * 50_000),
+        *(shop.line(str(n)) for n in range(20)),
+        shop.line("another", prompt="r" * 300_000),
+    ]
+    shop.write("a.jsonl", *lines)
+    shop.start()
+    shop.settle()
+
+    assert sorted(whole_lines(shop)) == sorted(lines)
+    assert shop.buried() == []
+    learnt = [told["bytes"] for event, told in shop.told if event == "entry_limit_learnt"]
+    assert learnt == [128 * KIB, 64 * KIB, 32 * KIB]
+
+
+def test_a_limit_of_a_gateway_is_kept_through_a_restart(world: Make) -> None:
+    """It is not found out again line by line, and no part of another split is left over."""
+    shop = world()
+    shop.model.rules = Rules(max_push_bytes=40_000)
+    shop.write("a.jsonl", shop.line("long", prompt="p" * 900_000))
+    shop.start()
+    shop.settle()
+    shop.crash()
+    refused = [event for event, _ in shop.told].count("push_refused")
+    shop.write("a.jsonl", shop.line("more", prompt="r" * 30_000 * 9))
+    shop.options = Options(limits=Limits(body_bytes=40_000))
+    shop.start()
+    shop.settle()
+
+    counts = {
+        meta["parts"] for kept in shop.model.entries.values() for meta in kept.values() if "parts" in meta
+    }
+    assert len(whole_lines(shop)) == 2
+    assert len(counts) == 2
+    assert [event for event, _ in shop.told].count("push_refused") == refused
+
+
+def test_a_line_that_passes_in_no_size_is_buried_and_blocks_nothing(world: Make) -> None:
+    """Parts of 8 KiB are the smallest; what a gateway refuses even so lies in the dead-letter file."""
+    shop = world()
+    shop.script = lambda _labels: Answer(413, NGINX) if len(shop.transport.pushed[-1][1]) > 5000 else None
+    line = shop.line("long", prompt="p" * 20_000)
+    shop.write("a.jsonl", shop.line("a"), line, shop.line("b"))
+    shop.start()
+    shop.settle()
+
+    assert [letter["reason"] for letter in shop.buried()] == ["too_large"] * 2
+    assert line in whole_lines(shop)
+    assert len(shop.arrived()) == 2 + 1  # the last part is short enough
+
+
+def test_a_short_line_that_is_refused_as_too_large_says_nothing_of_longer_ones(world: Make) -> None:
+    """It could not be split smaller: it is buried, and no limit is learnt from it."""
+    shop = world()
+    shop.script = lambda _labels: Answer(413, NGINX) if b"refuse me" in shop.transport.pushed[-1][1] else None
+    line = shop.line("long", prompt="p" * 100_000)
+    shop.write("a.jsonl", shop.line("refuse me"), line)
+    shop.start()
+    shop.settle()
+
+    assert shop.arrived() == [line]
+    assert [letter["reason"] for letter in shop.buried()] == ["too_large"]
+
+
 def test_after_another_setting_a_learnt_limit_counts_no_more(world: Make) -> None:
     """Somebody has looked after it."""
     shop = world()
