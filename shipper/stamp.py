@@ -52,7 +52,7 @@ def unpacked(numbers: list[int]) -> tuple[StampState, StampState]:
     if len(numbers) % 2:
         split = 1 + numbers[0]
         return _state(numbers[1:split]), _state(numbers[split:])
-    return _old_state(*numbers[:4]), _old_state(*numbers[4:8])
+    return _old_state(*numbers[:4]), _old_state(*numbers[4:])
 
 
 def _numbers(state: StampState) -> list[int]:
@@ -74,7 +74,7 @@ def _state(numbers: list[int]) -> StampState:
     return StampState(low, low + span, shift, tuple(runs))
 
 
-def _old_state(last: int = 0, run: int = 0, max_run: int = 0, back: int = 0) -> StampState:
+def _old_state(last: int, run: int, max_run: int, back: int) -> StampState:
     if not last:
         return FRESH
     # Anything up to the latest stamp may be taken, shifted as far as any line was.
@@ -189,7 +189,7 @@ class _Taken:
                 self._runs.remove(run)
                 break
         while (met := self._met(first, end + width)) is not None:
-            first, end = min(first, met[0]), max(end, met[1])
+            end = max(end, met[1])
             self._runs.remove(met)
         self._runs.append((first, end + width))
         self._shift = max(self._shift, end + width - at)

@@ -203,3 +203,89 @@ def test_the_state_stays_small(times: list[int]) -> None:
     _, state = stamp_all(times, 3, FRESH)
 
     assert len(state.runs) <= RUNS
+
+
+FAR = [BASE_NS + n * 10**9 for n in range(RUNS + 2)]
+"""Times so far apart that each is a run of its own: the first two are no longer known exactly."""
+
+
+def test_a_state_with_forgotten_times_is_the_same_after_it_was_saved() -> None:
+    """Of which only the first and the end are known."""
+    own = stamp_all(FAR, 7, FRESH)[1]
+    clock = stamp_all(FAR[3:] + FAR[:3], 7, FRESH)[1]
+
+    assert unpacked(packed(own, clock)) == (own, clock)
+    assert (own.low, own.horizon) == (FAR[0] + 7, FAR[1] + 7 + STEP_NS)
+    assert len(packed(own, clock)) % 2 == 1
+
+
+def test_a_line_of_a_forgotten_time_goes_behind_all_that_can_be_there() -> None:
+    """By as much as any line was shifted so far; what lies outside of the forgotten is free."""
+    _, state = stamp_all([*FAR, FAR[-1]], 7, FRESH)
+    end = FAR[1] + STEP_NS
+
+    stamps, _ = stamp_all([FAR[0], FAR[1], end, FAR[0] - STEP_NS], 7, state)
+
+    assert stamps == [FAR[0] + 7 + 2 * STEP_NS, FAR[1] + 7 + 3 * STEP_NS, end + 7, FAR[0] + 7 - STEP_NS]
+
+
+def test_a_shift_that_begins_anew_keeps_the_residue_of_the_file() -> None:
+    """After a minute's worth of shifts; else it would meet another file's stamps."""
+    _, state = stamp_all(FAR, 7, FRESH)
+
+    stamps, _ = stamp_all([FAR[0], FAR[0]], 7, state._replace(shift=MAX_SHIFT_NS + STEP_NS))
+
+    assert stamps == [FAR[0] + 7, FAR[0] + 7 + STEP_NS]
+
+
+def test_a_line_takes_the_first_microsecond_that_no_other_line_has() -> None:
+    """Also where its own are used up and another's begin."""
+    one, two, four = BASE_NS + STEP_NS, BASE_NS + 2 * STEP_NS, BASE_NS + 4 * STEP_NS
+    three = BASE_NS + 3 * STEP_NS
+
+    stamps, _ = stamp_all([FAR[1], three, BASE_NS, BASE_NS, BASE_NS, BASE_NS], 0, FRESH)
+
+    assert stamps == [FAR[1], three, BASE_NS, one, two, four]
+
+
+def test_a_long_line_steps_over_all_runs_that_lie_where_its_parts_would() -> None:
+    """In whatever order those came: its parts stand together."""
+    times = [BASE_NS + steps * STEP_NS for steps in (10_000, 4, 2, 0)]
+
+    stamps, state = stamp_all([*times, times[3] + STEP_NS], 0, FRESH, [9, 9, 9, 5 * STEP_BYTES, 9])
+
+    assert stamps == [*times[:3], BASE_NS + 5 * STEP_NS, BASE_NS + 11 * STEP_NS]
+    assert state.runs == ((times[0], times[0] + STEP_NS), (BASE_NS, BASE_NS + 12 * STEP_NS))
+
+
+def test_lines_that_follow_each_other_by_a_microsecond_are_one_run() -> None:
+    """Wherever they lie, so that runs last."""
+    times = [BASE_NS + 10**9, *(BASE_NS + steps * STEP_NS for steps in range(5))]
+
+    _, state = stamp_all(times, 0, FRESH)
+
+    assert state.runs == ((times[0], times[0] + STEP_NS), (BASE_NS, BASE_NS + 5 * STEP_NS))
+
+
+def test_a_time_between_the_lines_before_is_free() -> None:
+    """What is remembered as taken is what was taken."""
+    between = BASE_NS + 5 * 10**8
+
+    assert stamp_all([*FAR[:3], between], 0, FRESH)[0] == [*FAR[:3], between]
+
+
+def test_the_last_stamp_of_an_earlier_version_is_taken() -> None:
+    """And the microsecond after it is not."""
+    last = BASE_NS + 7
+    own, clock = unpacked([last, 0, 1, 0, last, 0, 1, 0])
+
+    assert own == clock
+    assert stamp_all([last], 7, own)[0] == [last + 2 * STEP_NS]
+    assert stamp_all([last + STEP_NS], 7, own)[0] == [last + STEP_NS]
+
+
+def test_a_line_reserves_a_step_and_one_more_for_each_that_it_fills() -> None:
+    """Whatever the limit is."""
+    sizes = [0, STEP_BYTES - 1, STEP_BYTES, 2 * STEP_BYTES - 1, 2 * STEP_BYTES]
+
+    assert [steps_for(size) for size in sizes] == [1, 1, 2, 2, 3]
