@@ -7,7 +7,7 @@ RUNTIME := $(VENV)/.installed-runtime
 DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet
 
-.PHONY: help demo test lint format bench soak lock image-cache clean
+.PHONY: help demo test lint format bench mutants soak lock image-cache clean
 
 help:
 	@echo 'make demo         a moving sample session, the exporter on it, its metrics (ends on Ctrl-C or after DEMO_SECONDS)'
@@ -15,6 +15,7 @@ help:
 	@echo 'make lint         ruff, mypy and the import rule'
 	@echo 'make format       lets ruff rewrite what it can'
 	@echo 'make bench        measures what the documentation promises'
+	@echo 'make mutants      plants small bugs in a copy and counts those that the tests see (some minutes)'
 	@echo 'make soak         the long test of the shipper against a real Loki'
 	@echo 'make lock         refreshes the lock files (UPGRADE=1: every version)'
 	@echo 'make image-cache  builds Prometheus and Loki for the integration tests, where no registry answers'
@@ -39,6 +40,10 @@ format: $(DEV)
 
 bench: $(RUNTIME)
 	$(BIN)/python bench/run.py
+
+# No part of `make test`: it takes ten minutes or more.
+mutants: $(DEV)
+	$(BIN)/python bench/mutants.py
 
 soak: $(DEV)
 	@sh integration/prepare
