@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from shipper_world import START_S, World
 from shipper.sorting import Policy
 from shipper.sources.base import Source
 from shipper.sources.jsonl import Jsonl
+from shipper.sources.llm_proxy import LlmProxy
 from shipper.sources.loki_mode import LokiMode
 from shipper.state import Options
 
@@ -269,3 +271,37 @@ def test_lines_with_the_time_of_reading_are_repeated_in_turn_past_lines_with_a_t
     shop.settle()
 
     assert sorted(line for line in shop.arrived() if "no time" in line) == [f"no time {n}" for n in range(5)]
+
+
+def test_llm_proxy_lines_unsent_before_the_machine_changed_arrive_once_in_their_stream(
+    world: MakeWorld,
+) -> None:
+    """Lines that name no machine have the configured one, and keep the one that they were sent with."""
+    machine = ["old@host"]
+    shop = world(sources=lambda logs: [LlmProxy(str(logs), "test", machine[0])])
+    path = "api.anthropic.com/2026-11-20/s.jsonl"
+
+    def record(text: str, **meta: str) -> str:
+        """Return a response without, or with, a machine of its own."""
+        at = json.loads(shop.line(text))["timestamp"]
+        return json.dumps({"type": "response", "_meta": {"ts": at, **meta}, "body": text})
+
+    shop.start()
+    shop.script = lambda _labels: "stored-reset"
+    lines = [record("bare"), record("named", machine="dev@ws")]
+    shop.write(path, *lines)
+    shop.pump(20)
+    shop.crash()
+    shop.script = lambda _labels: None
+    machine[0] = "new@host"
+    shop.start()
+    shop.settle()
+    lines.append(record("after"))
+    shop.write(path, lines[-1])
+    shop.settle()
+
+    found = {
+        dict(labels)["machine"]: [text for _, text in kept] for labels, kept in shop.model.entries.items()
+    }
+    assert found == {"old@host": lines[:1], "dev@ws": lines[1:2], "new@host": lines[2:]}
+    assert shop.meter.counts["internal_errors", ""] == 0

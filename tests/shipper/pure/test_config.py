@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from shipper.config import Config, ConfigError, load, state_dir
-from shipper.push.endpoint import push_url
+from shipper.config import Config, ConfigError, load, state_dir, switched_off
 from shipper.settings import SETTINGS
 
 URL = "http://loki:3100"
@@ -113,6 +112,7 @@ def test_all_problems_come_at_once() -> None:
             "batch_wait": "soon",
             "listen_address": "5",
         },
+        environ={"LLM_PROXY_LOKI_ENABLED": "perhaps"},
         toml="unheard_of = 1",
         sources=("jsonl", "tail=/x"),
     )
@@ -123,6 +123,7 @@ def test_all_problems_come_at_once() -> None:
         "--batch-bytes",
         "--batch-wait",
         "--listen-address",
+        "loki_enabled",
         "unheard_of",
     ):
         assert sum(word in problem for problem in found) == 1, word
@@ -193,44 +194,38 @@ def test_without_an_address_nothing_runs_unless_it_is_switched_off() -> None:
     assert loaded({"loki_url": None}, need_loki=False).endpoint.url == ""
 
 
-@pytest.mark.parametrize(
-    ("text", "url"),
-    [
-        ("http://loki:3100", "http://loki:3100/loki/api/v1/push"),
-        ("http://loki:3100/", "http://loki:3100/loki/api/v1/push"),
-        ("http://loki:3100/loki/api/v1/push", "http://loki:3100/loki/api/v1/push"),
-        ("https://gate/team/loki/api/v1/push/", "https://gate/team/loki/api/v1/push"),
-        ("https://gate/team", "https://gate/team/loki/api/v1/push"),
-        ("loki:3100", "http://loki:3100/loki/api/v1/push"),
-        ("http://[::1]:3100", "http://[::1]:3100/loki/api/v1/push"),
-    ],
-)
-def test_an_address_may_have_the_push_path_or_not(text: str, url: str) -> None:
-    """Both are in use."""
-    assert push_url(text) == url
-
-
-@pytest.mark.parametrize(
-    "text", ["", "ftp://x", "http://", "http://x:port", "http://x?a=b", "http://x#y", "http://[::1"]
-)
-def test_what_is_no_address_is_refused(text: str) -> None:
-    """With a reason."""
-    with pytest.raises(ValueError, match=r"."):
-        push_url(text)
-
-
-@pytest.mark.parametrize("text", ["http://user:hunter2@loki", "ftp://user:hunter2@loki", "user:hunter2@loki"])
-def test_no_message_repeats_a_password(text: str) -> None:
-    """Messages end in logs."""
-    with pytest.raises(ValueError, match="credentials") as caught:
-        push_url(text)
-
-    assert "hunter2" not in str(caught.value)
-
-
 def test_a_token_is_not_in_what_prints_a_configuration() -> None:
     """`repr` ends in tracebacks."""
     assert "sesame" not in repr(loaded({"auth_token": "sesame"}))
+
+
+def test_a_token_in_a_file_is_read_when_it_is_used(tmp_path: pathlib.Path) -> None:
+    """Files of secrets are changed while we run; the newline at their end is none of it."""
+    token = tmp_path / "token"
+    token.write_text("s3cret\n")
+    config = loaded({"bearer_token_file": str(token)})
+    token.write_text("newer\n")
+
+    assert config.endpoint.authorization()["Authorization"] == "Bearer newer"
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    """Unit files and compose files set variables to nothing where nothing was chosen: the file counts."""
+    environ = {"TALLYSHIP_BATCH_SIZE": "", "LLM_PROXY_LOKI_BATCH_SIZE": "", "LLM_PROXY_LOKI_ENABLED": ""}
+
+    config = loaded(environ=environ, toml="loki_batch_size = 3")
+
+    assert (config.options.limits.entries, config.enabled) == (3, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "off"), [("false", True), ("0", True), ("true", False), ("", False), ("perhaps", False)]
+)
+def test_the_switch_is_read_before_all_else(value: str, off: bool) -> None:  # noqa: FBT001 - a table's value
+    """A wrong setting elsewhere says nothing against being switched off."""
+    env = {"LLM_PROXY_LOKI_ENABLED": value, "TALLYSHIP_BATCH_BYTES": "many"}
+
+    assert switched_off({}, None, env) is off
 
 
 def test_zero_configuration_finds_what_is_there(tmp_path: pathlib.Path) -> None:
@@ -243,6 +238,16 @@ def test_zero_configuration_finds_what_is_there(tmp_path: pathlib.Path) -> None:
 
     assert here == [f"loki-mode={tmp_path}/.loki", f"llm-proxy={tmp_path}/.llm-provider-logs"]
     assert named[0] == f"loki-mode={tmp_path}/other[[]1]"
+
+
+def test_coo_llms_own_default_file_is_found_without_configuration(tmp_path: pathlib.Path) -> None:
+    """`./logs/llm.log`, where it is a file."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "llm.log").touch()
+
+    (source,) = loaded(sources=()).sources
+
+    assert (source.kind, source.patterns) == ("coo-llm", (f"{tmp_path}/logs/llm.log",))
 
 
 def test_nothing_to_ship_is_a_problem() -> None:
@@ -349,10 +354,11 @@ def test_a_clients_certificate_and_its_key_belong_together(tmp_path: pathlib.Pat
     """And what cannot be read, or is no certificate, is found before the start."""
     file = tmp_path / "x.pem"
     file.write_text("no certificate")
-    found = problems(flags={"client_key_file": str(file), "ca_file": "/nonexistent"})
+    missing = tmp_path / "missing.pem"
+    found = problems(flags={"client_key_file": str(file), "ca_file": str(missing)})
 
     assert "client_key_file: needs client_cert_file" in found
-    assert "ca_file: /nonexistent cannot be read" in found
+    assert f"ca_file: {missing} cannot be read" in found
     assert problems(flags={"ca_file": str(file)}) == [f"ca_file: {file}: no certificate in it"]
 
 

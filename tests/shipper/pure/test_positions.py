@@ -67,18 +67,57 @@ def test_records_encoded_before_give_the_same_bytes() -> None:
     assert encode(FULL, [encode_file(RECORD)] * 2) == DATA
 
 
+PINNED = (
+    b'{"labels":{"app":["x"]},"streams":[{"app":"x"}],"next_id":8,"next_slot":4,"totals":{},"files":['
+    b'{"id":7,"source":"jsonl=/logs/*.jsonl","path":"/logs/a.jsonl","dev":2049,"ino":4242,"slot":3,'
+    b'"head_bytes":1024,"head":"h","read":4096,"tail":"t","state":[1,2,3,4,5,6,7,8],"context":"anthropic",'
+    b'"size":5000,"behind":[[0,50,[1,0,0,0,0,0,0,0],"openai",60,true]],"clocks":[[50,100,7,9,0]],'
+    b'"moved":[[0,60,70,"backfill",0]],"counts":{"acked":9}}]}\n'
+)
+
+
 def test_the_form_on_disk_is_pinned() -> None:
     """The next version must read it: whoever changes this test must think of files that are out there."""
-    small = Positions(
-        {"app": ["x"]}, [{"app": "x"}], [FileRecord(1, "s", "/a", 2, 3, 4, 5, "h", 6, "t", [0])], 2
-    )
-    content = (
-        b'{"labels":{"app":["x"]},"streams":[{"app":"x"}],"next_id":2,"next_slot":0,"totals":{},"files":['
-        b'{"id":1,"source":"s","path":"/a","dev":2,"ino":3,"slot":4,"head_bytes":5,"head":"h","read":6,"tail":"t",'
-        b'"state":[0]}]}\n'
+    record = FileRecord(
+        id=7,
+        source="jsonl=/logs/*.jsonl",
+        path="/logs/a.jsonl",
+        dev=2049,
+        ino=4242,
+        slot=3,
+        head_bytes=1024,
+        head="h",
+        read=4096,
+        tail="t",
+        state=[1, 2, 3, 4, 5, 6, 7, 8],
+        context="anthropic",
+        size=5000,
+        behind=[Behind(0, 50, [1, 0, 0, 0, 0, 0, 0, 0], "openai", 60, exact=True)],
+        clocks=[(50, 100, 7, 9, 0)],
+        moved=[Moved(0, 60, 70, "backfill")],
+        counts={"acked": 9},
     )
 
-    assert encode(small) == signed(content)
+    assert encode(Positions({"app": ["x"]}, [{"app": "x"}], [record], 8, 4)) == signed(PINNED)
+
+
+def test_what_is_not_said_of_a_file_takes_no_place() -> None:
+    """There may be ten thousand of them."""
+    small = FileRecord(1, "s", "/a", 2, 3, 4, 5, "h", 6, "t", [0])
+
+    assert encode_file(small) == (
+        b'{"id":1,"source":"s","path":"/a","dev":2,"ino":3,"slot":4,"head_bytes":5,"head":"h","read":6,"tail":"t",'
+        b'"state":[0]}'
+    )
+
+
+def test_the_form_without_a_policy_beside_the_clock_is_read_too() -> None:
+    """As it was written before; nothing is known of its floors' lines then."""
+    old = PINNED.replace(b"60,true]", b"60]").replace(b"100,7,9,0]", b"100,7]")
+
+    (record,) = decode(signed(old)).files
+
+    assert (record.clocks, record.behind[0].exact) == ([(50, 100, 7)], False)
 
 
 @pytest.mark.parametrize("size", range(len(DATA)))
@@ -99,6 +138,13 @@ def test_a_generation_with_any_byte_changed_is_refused(at: int, flip: int) -> No
         return
     # A blank in the header may become another blank.
     assert found == FULL
+
+
+@given(st.binary(max_size=400))
+def test_arbitrary_bytes_are_refused_and_raise_nothing_else(data: bytes) -> None:
+    """One kind of error for whoever loads them."""
+    with pytest.raises(ValueError, match=r"."):
+        decode(data)
 
 
 FOREIGN = {
@@ -129,6 +175,15 @@ def test_a_foreign_file_never_stops_the_start(data: bytes, tmp_path: pathlib.Pat
     assert (found.positions, found.source) == (FULL, PREVIOUS)
     assert [CURRENT in warning for warning in found.warnings] == [True]
     assert (tmp_path / f"{CURRENT}.corrupt-1000").read_bytes() == data
+
+
+@pytest.mark.parametrize("data", FOREIGN.values(), ids=FOREIGN.keys())
+def test_a_foreign_second_generation_changes_nothing(data: bytes, tmp_path: pathlib.Path) -> None:
+    """It is looked at only where the first is no use."""
+    (tmp_path / CURRENT).write_bytes(DATA)
+    (tmp_path / PREVIOUS).write_bytes(data)
+
+    assert load(tmp_path, lambda: 0.0) == (FULL, CURRENT, [])
 
 
 def test_with_neither_generation_usable_the_start_is_a_fresh_one(tmp_path: pathlib.Path) -> None:

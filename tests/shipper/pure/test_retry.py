@@ -39,6 +39,13 @@ def test_no_pause_is_longer_than_the_cap(retries: int, chance: float, count: int
     assert all(0 < failures.failed()[0] <= CAP_S for _ in range(count))
 
 
+def test_pauses_grow_up_to_the_cap_in_a_long_round() -> None:
+    """Somebody may configure twenty retries."""
+    failures = rounds(retries=20, chance=1.0)
+
+    assert max(failures.failed()[0] for _ in range(20)) == CAP_S
+
+
 def test_after_a_failed_round_it_is_tried_for_ever() -> None:
     """A round is counted as failed again after each six probes; the data is never given up."""
     failures = rounds()

@@ -87,6 +87,10 @@ FRAGMENTS = [
     b'{"iteration":' + b"9" * 5000 + b"}",
     b"\xff\xfe",
     b"null",
+    b"1e999",
+    b'{"_meta":[1]}',
+    b'{"type":{"x":1}}',
+    b'{"timestamp":' + b"9" * 5000 + b"}",
     b"[]",
     b'"x"',
     b" {} ",
@@ -233,6 +237,19 @@ def test_every_broken_line_of_the_bash_emitter_keeps_its_time_where_it_has_one()
     assert parsed.malformed == 4
 
 
+def test_a_time_that_could_be_another_lines_is_nobodys() -> None:
+    """Two values on a line, and one on two: as many values as lines is no proof that each line is one."""
+    lines = [
+        b'{"timestamp":"2026-11-21T01:02:29Z"} {"timestamp":"2026-11-21T01:02:30Z"}',
+        b'{"timestamp":"2026-11-21T01:02:31Z",',
+        b'"type":"session_end"}',
+    ]
+    parsed, _ = said(made()[0], *lines)
+
+    assert parsed.malformed >= 2
+    assert parsed.owns[2] is None
+
+
 # ---- llm-proxy
 
 
@@ -312,6 +329,18 @@ def test_the_log_type_of_llm_proxy_is_one_of_five() -> None:
     found = [labels(made()[1], {"type": kind})["log_type"] for kind in [*sorted(LOG_TYPES), "made up", 5]]
 
     assert found == [*sorted(LOG_TYPES), "unknown", "unknown"]
+
+
+def test_ids_of_llm_proxy_are_metadata_and_come_before_those_of_the_path() -> None:
+    """Session, request and model: too many values for labels. Without `_meta` the path names the session."""
+    meta = {"ts": AT, "session": "s1", "request_id": "r1"}
+    line = {"_meta": meta, "type": "request", "body": json.dumps({"model": "claude", "messages": []})}
+    parsed, _ = said(made()[1], line, {"type": "response"})
+
+    assert parsed.metas == [
+        {"session_id": "s1", "request_id": "r1", "model": "claude"},
+        {"session_id": "20261120-090003-eccbc87e"},
+    ]
 
 
 def test_a_model_in_the_path_comes_before_one_in_the_body() -> None:
