@@ -16,6 +16,7 @@ limits = st.integers(4, 30)
 @given(lines, limits)
 @example("é€😀".encode() * 5, 4)
 @example(b"\x80" * 20, 7)
+@example(b"a" + b"\x80" * 20, 4)
 @example(b"", 4)
 def test_parts_joined_are_the_text_and_none_is_above_the_limit(line: bytes, limit: int) -> None:
     """Whatever the bytes; and no part is empty but that of an empty line."""
