@@ -6,7 +6,6 @@ import json
 import pathlib
 from collections.abc import Callable
 
-import orjson
 import pytest
 from receiver import Answer, Rules
 from shipper_world import World
@@ -16,7 +15,6 @@ from shipper.deadletter import DeadLetters
 from shipper.sorting import Policy
 from shipper.sources.loki_mode import LokiMode
 from shipper.state import Options
-from shipper.streams import Registry
 
 Make = Callable[..., World]
 HOUR_S = 3600.0
@@ -302,21 +300,6 @@ def test_without_a_durable_save_nothing_is_pushed_and_nothing_lost(world: Make) 
     assert len(one.arrived()) == 1
 
 
-def test_a_backlog_of_files_that_share_a_stream_arrives_in_order_of_time(world: Make) -> None:
-    """Files of many hours, each a different one: nothing lands an hour behind the newest."""
-    one = world()
-    for file in range(6):
-        one.write(
-            f"{file}.jsonl",
-            *(one.line(f"{file}-{n}", ago_s=86_400 - 60 * n - 7 * file) for n in range(0, 1440, 5)),
-        )
-    one.start()
-    one.settle(3000.0)
-
-    assert not [name for name in one.streams() if "backfill" in name]
-    assert len(one.arrived()) == 6 * 288
-
-
 def test_invalid_text_is_replaced_and_an_escaped_surrogate_stays_as_written(world: Make) -> None:
     """One raw surrogate in a body would lose the whole push."""
     one = world(sources=loki_mode)
@@ -344,40 +327,6 @@ def test_pacing_keeps_a_stream_below_its_rate(world: Make) -> None:
 
     sent = sum(len(body) for _, body in one.transport.pushed)
     assert 500_000 < sent < 100_000 * 10 + 300_000
-
-
-def test_labels_are_bounded_and_the_overflow_is_named_other() -> None:
-    """Values by number and length, streams by number; what got in once stays, also after a restart."""
-    registry = Registry(max_streams=6, max_values=3)
-    for number in range(10):
-        registry.stream({"app": "a", "environment": "e", "machine": f"m{number}" * 50}, 1)
-    again = Registry(max_streams=6, max_values=3)
-    again.restore({k: sorted(v) for k, v in registry.values.items()}, [s.labels for s in registry.streams])
-
-    assert [s.labels["machine"][:2] for s in registry.streams] == ["m0", "m1", "m2", "ot"]
-    assert all(len(s.labels["machine"]) <= 128 for s in registry.streams)
-    assert again.stream({"app": "a", "environment": "e", "machine": "m7"}, 1).labels["machine"] == "other"
-
-
-def test_a_body_is_json_that_loki_reads(world: Make) -> None:
-    """Times are text, metadata is text, and there is nothing else."""
-    one = world(sources=loki_mode)
-    events(one, "iteration_start", 1, data={"iteration": 3})
-    one.start()
-    one.settle()
-
-    (_, body), *_ = one.transport.pushed
-    ((stream),) = orjson.loads(body)["streams"]
-    ((stamp, _line, meta),) = stream["values"]
-    assert stamp.isdigit()
-    assert meta == {"iteration": "3"}
-    assert stream["stream"] == {
-        "app": "loki-mode",
-        "environment": "test",
-        "machine": "u@h",
-        "project": "p",
-        "log_type": "iteration_start",
-    }
 
 
 def test_the_oldest_unacknowledged_line_is_known_also_when_it_has_left_memory(world: Make) -> None:

@@ -1,3 +1,5 @@
+"""Files that share a stream are read in order of time, however far apart they are."""
+
 from __future__ import annotations
 
 import pathlib
