@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shipper.batch import Batch
 from shipper.burying import Burial
@@ -12,6 +12,7 @@ from shipper.lanes import Lanes
 from shipper.positions import Moved
 from shipper.push.answer import Action, Verdict
 from shipper.push.retry import PROBE_S
+from shipper.redact.redactor import Redactor
 from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell
 from shipper.stream_queue import Queue
 from shipper.transport import Answered
@@ -52,6 +53,8 @@ class Answers:
         self._clock = clock
         self._tell = tell
         self._meter = meter
+        self.redactor: Redactor | None = None
+        """An answer can echo what was sent along with the lines."""
         self.last_ack_s = -math.inf
         self.last_error = Trouble()
         self.sent = 0
@@ -68,6 +71,8 @@ class Answers:
         if verdict.action is Action.DELIVERED:
             self._delivered(queue, batch, now_s)
             return
+        if self.redactor is not None:
+            verdict = replace(verdict, detail=self.redactor.text(verdict.detail))
         self._note(queue, verdict)
         match verdict.action:
             case Action.REPEAT | Action.BACK_OFF | Action.KEEP:

@@ -10,6 +10,7 @@ from shipper.follow.framing import Framed, frame
 from shipper.follow.lines import Lines
 from shipper.follow.tracked import Tracked, scan_for_newline
 from shipper.ledger import Chunk
+from shipper.parts import text_sizes
 from shipper.redact.redactor import Hit, Redactor
 from shipper.sorting import File, Policy, Sorted, sort_lines
 from shipper.sources.base import FileInfo
@@ -71,12 +72,7 @@ class Chunks:
 
     def masked(self, framed: Framed) -> tuple[Framed, Sequence[Hit]]:
         """Return the lines without their secrets: nothing after this sees one."""
-        if self.redactor is None:
-            return framed, ()
-        masked = self.redactor.block(framed.lines.piece, framed.lines)
-        if not masked.hits:
-            return framed, ()
-        return framed._replace(lines=Lines(list(masked.lines))), masked.hits
+        return masked(framed, self.redactor) if self.redactor is not None else (framed, ())
 
     def sort(  # noqa: PLR0917 - what a chunk's decisions hang on
         self,
@@ -109,6 +105,15 @@ class Chunks:
 
     def _stream(self, labels: dict[str, str]) -> Stream:
         return self._registry.stream(labels, self._saves.next)
+
+
+def masked(framed: Framed, redactor: Redactor) -> tuple[Framed, Sequence[Hit]]:
+    """Return lines without their secrets, and how large they were: whatever is masked moves no stamp."""
+    found = redactor.block(framed.lines.piece, framed.lines)
+    if not found.hits:
+        return framed, ()
+    sizes, _ = text_sizes(framed.lines)
+    return framed._replace(lines=Lines(list(found.lines)), sizes=sizes), found.hits
 
 
 def peek_ns(tracked: Tracked, offset: int) -> int:

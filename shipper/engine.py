@@ -104,6 +104,7 @@ class Engine:
             chance,
             tell,
             meter,
+            redactor,
         )
         self._reader = Reader(
             options,
@@ -169,7 +170,7 @@ class Engine:
         self._options = options
         self.registry.recap(caps_of(sources))
         self.entry_limit.reconfigure(options.max_entry_bytes, self.saves.now())
-        self.sender.reconfigure(options, retries)
+        self.sender.reconfigure(options, retries, redactor)
         self._reader.reconfigure(options, redactor)
         self.files.reconfigure(sources, max_open=max_open)
         self.saves.dirty = True

@@ -11,6 +11,7 @@ from shipper.deadletter import DeadLetters
 from shipper.elsewhere import Elsewhere
 from shipper.lanes import Lanes
 from shipper.push.retry import RetryPolicy
+from shipper.redact.redactor import Redactor
 from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell, Window
 from shipper.stream_queue import Queue
 from shipper.streams import Registry
@@ -38,6 +39,7 @@ class Sender:
         chance: Callable[[], float],
         tell: Tell,
         meter: Meter,
+        redactor: Redactor | None = None,
     ) -> None:
         self._options = options
         self._window = window
@@ -54,6 +56,7 @@ class Sender:
         self._answers = Answers(
             options, self._lanes, elsewhere, self.burial, saves, entry_limit, clock, tell, meter
         )
+        self._answers.redactor = redactor
         self.queues = self._lanes.queues
         self.busy = self._lanes.busy
         self.floored = self._lanes.floored
@@ -67,9 +70,10 @@ class Sender:
         """True: the same, because descriptors are short and only acknowledged files can be closed."""
         self.unpaced = False
 
-    def reconfigure(self, options: Options, policy: RetryPolicy) -> None:
+    def reconfigure(self, options: Options, policy: RetryPolicy, redactor: Redactor | None) -> None:
         """Go on in another way."""
         self._options = self._answers.options = options
+        self._answers.redactor = redactor
         self._lanes.reconfigure(policy)
 
     # ---- how it stands

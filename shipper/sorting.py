@@ -99,6 +99,10 @@ def sort_lines(  # noqa: PLR0917 - the engine's wiring comes in as arguments
     sure_age_ns = min(_SURE_AGE_NS, policy.max_age_ns)
     hung = not complete or high > now_ns + _SURE_AHEAD_NS or low < now_ns - sure_age_ns
     work = _Work(file, chunk, stream_of, entry_bytes, starts, lines, parsed.keys, parsed.metas)
+    written, longest = work.sizes, work.longest
+    if framed.sizes is not None:
+        written = work.written = framed.sizes[: len(lines)]
+        longest = max(written, default=0)
     if (
         complete
         and high <= now_ns + policy.future_ns
@@ -106,7 +110,7 @@ def sort_lines(  # noqa: PLR0917 - the engine's wiring comes in as arguments
         and not file.moved
     ):
         stamps, own_state = stamp_all(
-            known, file.slot, chunk.own_state, work.sizes if work.longest >= STEP_BYTES else None
+            known, file.slot, chunk.own_state, written if longest >= STEP_BYTES else None
         )
         segments, clock_state = work.by_key(stamps), chunk.clock_state
         too_old: list[tuple[int, Stream, bytes]] = []
@@ -145,6 +149,8 @@ class _Work:
         self.starts = starts
         self.texts: list[str] = []
         self.sizes, self.longest = parts.text_sizes(lines)
+        self.written = self.sizes
+        """Of the lines in the file, by which stamps are reserved; masking may have changed the others."""
         self.keys = keys
         self.metas = metas
         self.parts: list[int] | None = None
@@ -207,13 +213,13 @@ class _Work:
             [own for own, clock in zip(owns, by_clock, strict=True) if not clock and own is not None],
             file.slot,
             self.chunk.own_state,
-            [size for size, clock in zip(self.sizes, by_clock, strict=True) if not clock],
+            [size for size, clock in zip(self.written, by_clock, strict=True) if not clock],
         )
         clock_stamps, clock_state = stamp_all(
             [now_ns] * sum(by_clock),
             file.slot,
             self.chunk.clock_state,
-            [size for size, clock in zip(self.sizes, by_clock, strict=True) if clock],
+            [size for size, clock in zip(self.written, by_clock, strict=True) if clock],
         )
         next_own, next_clock = iter(own_stamps), iter(clock_stamps)
         buried = self._buried(owns, by_clock, now_ns, policy)

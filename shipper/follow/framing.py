@@ -19,6 +19,8 @@ class Framed(NamedTuple):
     lines: Lines
     end: int
     """Offset after the last byte taken, which is after a newline, or the end of a finished file."""
+    sizes: list[int] | None = None
+    """Of the lines as they were written, where masking changed them."""
 
 
 def frame(piece: bytes, offset: int, *, finished: bool = False) -> Framed:

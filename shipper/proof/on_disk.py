@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from shipper.chunks import masked
 from shipper.follow import identity
 from shipper.follow.framing import Framed, frame
-from shipper.follow.lines import Lines, joined
 from shipper.follow.tracked import holds, scan_for_newline
 from shipper.follow.tree import pattern, walk
 from shipper.ledger import Account, Chunk, Segment
@@ -112,12 +112,7 @@ class Reading:
         return os.pread(fd, line_end - start, start) if line_end - start <= self._max_line_bytes else b""
 
     def _masked(self, framed: Framed) -> Framed:
-        if self._redactor is None:
-            return framed
-        masked = self._redactor.block(joined(framed.lines), framed.lines)
-        if masked.lines is framed.lines:
-            return framed
-        return Framed(framed.starts, Lines(list(masked.lines)), framed.end)
+        return masked(framed, self._redactor)[0] if self._redactor is not None else framed
 
     def _stream(self, labels: dict[str, str]) -> Stream:
         return self._registry.stream(labels, 0)
