@@ -40,6 +40,8 @@ def excerpts(before: bytes, after: bytes) -> tuple[str, str]:
         same = parts[number]
         last = number + 1 == len(parts)
         found = len(before) - len(same) if last else before.find(same, at)
+        if found < at or not before.startswith(same, found):
+            return _between_the_ends(before, after)
         if number:
             olds.append(before[at:found])
             news.append(parts[number - 1])
@@ -48,6 +50,23 @@ def excerpts(before: bytes, after: bytes) -> tuple[str, str]:
         olds.append(short)
         news.append(short)
     return tuple(str(b"".join(pieces), "utf-8", "replace") for pieces in (olds, news))  # type: ignore[return-value]
+
+
+def _between_the_ends(before: bytes, after: bytes) -> tuple[str, str]:
+    """Return all from the first difference to the last: a secret in pieces left places without a mask."""
+    first = _same(before, after)
+    last = min(_same(before[::-1], after[::-1]), min(len(before), len(after)) - first)
+    head = _shortened(before[:first], first=True, last=False)
+    tail = _shortened(before[len(before) - last :], first=False, last=True)
+    return tuple(  # type: ignore[return-value]
+        str(head + text[first : len(text) - last] + tail, "utf-8", "replace") for text in (before, after)
+    )
+
+
+def _same(one: bytes, other: bytes) -> int:
+    """Return how many bytes both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
 def _shortened(text: bytes, *, first: bool, last: bool) -> bytes:

@@ -44,7 +44,8 @@ def test_a_line_has_its_stamp_whatever_is_masked_in_the_one_before(
         root = tmp_path / str(number)
         root.mkdir()
         one = World(root, redactor=redactor)
-        long = (word * 2030, f"{word * 2020} {KEY}", f"{word * 4000} {KEY}")
+        count = 8080 // (len(json.dumps(word)) - 2)
+        long = (word * count, f"{word * count} {KEY}", f"{word * count} {word * count} {KEY}")
         lines = [one.line(text, n=number) for number, text in enumerate((*long, "short", "another"))]
         if not timed:
             lines = [json.dumps({**json.loads(line), "ts": None}) for line in lines]

@@ -18,6 +18,7 @@ from test_ordinary import fixture_lines, varied
 
 from shipper.redact.own import Own
 from shipper.redact.redactor import Redactor
+from shipper.redact.shown import excerpts
 
 REDACTOR = Redactor()
 KEY = planted.secrets()[0].text
@@ -139,6 +140,23 @@ def test_a_block_finds_a_streamed_secret_of_which_no_piece_looks_like_one() -> N
     masked = REDACTOR.lines([b'{"a":1}', line, b'{"b":2}'])
     assert masked.hits == [(1, "anthropic_key")]
     assert masked.lines[1] == REDACTOR.line(line)[0]
+
+
+def test_a_streamed_secret_can_be_shown_before_and_after() -> None:
+    """There is no one place that was masked: all between the first and the last is shown."""
+    form = streams.FORMS["anthropic text"]
+    line = streams.record(
+        [form(piece) for piece in ["A" * 200, *streams.cut(KEY, random.Random(2)), " " + "B" * 200]]
+    )
+    before, after = excerpts(line, REDACTOR.line(line)[0])
+    assert "".join(streams.cut(KEY, random.Random(2))[:1]) in before
+    assert KEY[-3:] in before
+    assert before.startswith("\u2026")
+    assert before.endswith("\u2026")
+    assert "[REDACTED:anthropic_key]" in after
+    assert KEY[-3:] not in after
+    assert len(before) - len(after) == len(KEY) - len("[REDACTED:anthropic_key]")
+    assert "A" * 70 not in before + after
 
 
 def test_the_head_of_a_stream_shows_none_of_what_was_said() -> None:
