@@ -1,4 +1,4 @@
-"""Measures masking: the scan of ordinary event lines, and bodies of a proxy in which secrets are frequent.
+"""Measures masking: ordinary event lines, bodies in which secrets are frequent, streams, and hostile lines.
 
 python bench/redact_bench.py [--quick]
 """
@@ -44,12 +44,35 @@ def measure(*, quick: bool) -> None:
     print(f"masking {count} request bodies of about 200 kB")
     for secrets in (0, 1, 20):
         bodies = list(_bodies(count, secrets))
-        redactor = Redactor()
-        began_s = time.process_time()
-        found = sum(len(redactor.lines([body]).hits) for body in bodies)
-        spent_s = time.process_time() - began_s
+        spent_s, found = _cpu_s(bodies)
         rate = sum(map(len, bodies)) / 1e6 / spent_s
         print(f"  {secrets:3} secrets in each  {spent_s:6.2f} CPU-s ({rate:6.0f} MB/s), {found} masked")
+
+    _streams(count)
+    _hostile(4 if quick else 64)
+
+
+def _streams(count: int) -> None:
+    chance = random.Random(3)
+    lines = [_stream(chance) for _ in range(count)]
+    spent_s, hits = _cpu_s(lines)
+    rate = sum(map(len, lines)) / 1e6 / spent_s
+    print(f"masking {count} streamed answers, a few letters an event")
+    print(f"  without a secret   {spent_s:6.2f} CPU-s ({rate:6.0f} MB/s), {hits} masked")
+
+
+def _hostile(mib: int) -> None:
+    print(f"masking one line of {mib} MiB that is packed with what secrets begin with")
+    for unit in (b'"password":"', b'\\"x-api-key\\":[\\"', b" sk-ant-a7aaaaaaaaaaaaaaaaaaaaaaaaa"):
+        spent_s, _ = _cpu_s([b'{"body":"' + unit * ((mib << 20) // len(unit)) + b'"}'])
+        print(f"  {unit[:20].decode():18} {spent_s:6.2f} CPU-s")
+
+
+def _cpu_s(lines: list[bytes]) -> tuple[float, int]:
+    redactor = Redactor()
+    began_s = time.process_time()
+    hits = sum(len(redactor.lines([line]).hits) for line in lines)
+    return time.process_time() - began_s, hits
 
 
 def _spent(path: Path, redactor: Redactor) -> tuple[float, int]:
@@ -84,6 +107,24 @@ def _bodies(count: int, secrets: int) -> Iterator[bytes]:
         }
         record = {"type": "request", "headers": {"X-Api-Key": ["sk-ant-...q2AA"]}, "body": json.dumps(body)}
         yield json.dumps(record).encode()
+
+
+def _stream(chance: random.Random) -> bytes:
+    start = chance.randrange(len(shipper_bench.PROSE) - 1300)
+    text = shipper_bench.PROSE[start : start + 1200] * 2
+    events = [
+        {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {"type": "text_delta", "text": text[at : at + 5]},
+        }
+        for at in range(0, len(text), 5)
+    ]
+    raws = [
+        raw for event in events for raw in (f"event: {event['type']}\n", f"data: {json.dumps(event)}\n", "\n")
+    ]
+    chunks = [{"ts": "2026-11-21T00:43:46.67Z", "delta_ms": 42, "raw": raw} for raw in raws]
+    return json.dumps({"chunks": chunks, "type": "response"}, separators=(",", ":")).encode()
 
 
 def _turn(chance: random.Random) -> str:

@@ -97,20 +97,24 @@ class Streamed:
         """Find the pieces. Which block an event is of may be said after its text."""
         of: list[bytes] = []
         found: list[tuple[bytes, int]] = []
-        for match in _PIECES[self._depth].finditer(self._line):
-            if match.lastgroup == "value":
-                if len(self._at) == MOST_PIECES:
-                    self.crowded = True
-                    break
-                start, end = match.span("value")
-                found.append((match["field"], len(self._at)))
-                self._at.append((start, end))
-                self._values.append(self._line[start:end])
-            elif match.lastgroup == "index":
-                of.append(match["index"])
-            else:
+        events = (event.start() for event in _EVENT[self._depth].finditer(self._line))
+        following = next(events, len(self._line))
+        for match in _PIECES[self._depth].finditer(self._line, following):
+            if match.start() > following:
                 self._sort(found, of)
                 of, found = [], []
+                while following < match.start():
+                    following = next(events, len(self._line))
+            field, value, index = match.groups()
+            if field is None:
+                of.append(index)
+                continue
+            if len(self._at) == MOST_PIECES:
+                self.crowded = True
+                break
+            found.append((field, len(self._at)))
+            self._at.append(match.span(2))
+            self._values.append(value)
         self._sort(found, of)
 
     def _sort(self, found: Iterable[tuple[bytes, int]], of: Sequence[bytes]) -> None:
@@ -154,16 +158,16 @@ def _to_escapes(text: bytes, hits: list[Secret], depth: int) -> list[tuple[int, 
 
 
 def _pieces(depth: int) -> re.Pattern[bytes]:
-    """Return what finds events, indices and values, each byte looked at once."""
+    """Return what finds values with their fields, and indices; it begins with bytes that are found fast."""
     ends = rb'\\{%d}"' % depth
-    quote = rb"(?<!\\)" + ends
+    quote = rb'%s(?<!\\{%d}")' % (rb"\\" * depth + b'"', depth + 1)
     # In a value a backslash is written as so many, a quote as more than end it and fewer than these.
     whole = 2 * depth + 2
     value = rb'(?:[^"\\]++|\\{%d}|\\{1,%d}(?![\\"])|\\{%d,%d}")*+' % (whole, whole - 1, depth + 1, whole - 1)
     return re.compile(
-        rb"data:[ \t]*\{"
-        + (rb"|%s[A-Za-z_]{0,24}[iI]ndex%s\s*:\s*(?P<index>[0-9]{1,9})" % (quote, quote))
-        + (rb"|%s(?P<field>%s)%s\s*:\s*%s(?P<value>%s)%s" % (quote, _FIELDS, quote, quote, value, ends))
+        quote
+        + (rb"(?:(%s)%s\s*:\s*%s(%s)%s" % (_FIELDS, ends, ends, value, ends))
+        + (rb"|(?:[a-z]{1,16}_i|contentBlockI|i)ndex%s\s*:\s*([0-9]{1,9}))" % ends)
     )
 
 
