@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+from dataclasses import replace
 
 import click
 
@@ -13,6 +14,7 @@ from shipper.config import Config
 from shipper.proof.loki_query import Loki
 from shipper.proof.resend import Resender
 from shipper.proof.talk import Talk
+from shipper.push.answer import Verdict
 from shipper.push.retry import RetryPolicy
 from shipper.times import Times
 from shipper.units import parse_duration_s
@@ -37,9 +39,15 @@ def loki_of(config: Config, talk: Talk) -> Loki:
 
 def resender_of(config: Config, talk: Talk) -> Resender:
     """Return something that pushes single lines."""
-    options = config.options
+    options, redactor = config.options, config.redactor()
+
+    def post(body: bytes) -> Verdict:
+        verdict = talk.post(body)
+        # An answer can echo what was sent along with the lines.
+        return replace(verdict, detail=redactor.text(verdict.detail)) if redactor is not None else verdict
+
     return Resender(
-        talk.post,
+        post,
         time.sleep,
         random.random,
         time.time_ns,

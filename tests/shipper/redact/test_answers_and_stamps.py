@@ -6,6 +6,7 @@ import json
 import pathlib
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,8 +16,12 @@ import planted
 from receiver import Answer
 from shipper_world import World
 
+from shipper.commands.prove import resender_of
+from shipper.proof.resend import Letter
+from shipper.push.answer import Action, Verdict
 from shipper.redact.own import Own
 from shipper.redact.redactor import Redactor
+from shipper.state import Options
 
 Make = Callable[..., World]
 KEY = planted.secrets(7)[0].text
@@ -73,3 +78,17 @@ def test_an_answer_that_echoes_a_secret_shows_it_nowhere(world: Make) -> None:
     error = one.engine.sender.last_error.text
     assert "[REDACTED:" in error
     assert KEY[-12:] not in error
+
+
+def test_replay_and_verify_mask_what_an_answer_echoes() -> None:
+    """They write it to the dead-letter file and to the terminal."""
+    refused = Verdict(Action.KEEP, "auth", 401, f"no such key: {KEY}")
+    talk = SimpleNamespace(post=lambda _body: refused)
+    config = SimpleNamespace(options=Options(), retry_max=1, redactor=Redactor)
+    resender = resender_of(config, talk)
+    resender.send([Letter({"app": "a"}, 1, "text", None)])
+    assert resender.stopped.detail == "no such key: [REDACTED:anthropic_key]"
+    bare = SimpleNamespace(options=Options(), retry_max=1, redactor=lambda: None)
+    resender = resender_of(bare, talk)
+    resender.send([Letter({"app": "a"}, 1, "text", None)])
+    assert resender.stopped is refused
