@@ -83,7 +83,7 @@ def events_of(line: bytes) -> list[Event]:
 
 
 def texts_of(value: Any) -> list[str]:
-    """Return all texts in an event, and in a piece of JSON in it."""
+    """Return all texts in an event."""
     if isinstance(value, dict):
         return [text for inner in value.values() for text in texts_of(inner)]
     if isinstance(value, list):
@@ -102,6 +102,21 @@ def said(form: str, line: bytes) -> str:
             at = at[key]
         found.append(at)
     return "".join(found)
+
+
+def forms_of(line: str) -> list[str]:
+    """Return the forms that the events of a line have."""
+    event = events_of(line.encode())[0]
+    return [form for form, make in FORMS.items() if make("").keys() == event.keys() and _has(event, form)]
+
+
+def _has(event: Any, form: str) -> bool:
+    for key in _path(FORMS[form]("\ue000")):
+        try:
+            event = event[key]
+        except (KeyError, IndexError):
+            return False
+    return isinstance(event, str)
 
 
 def _path(value: Any) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pathlib
+import random
 import sys
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import planted
 import pytest
+import streams
 from receiver import Answer
 from shipper_world import World
 
@@ -68,6 +70,26 @@ def test_no_planted_secret_reaches_the_receiver(world: Make) -> None:
     counted = {rule: count for (name, rule), count in one.meter.counts.items() if name == "redactions"}
     assert sum(counted.values()) >= len(lines)
     assert {"anthropic_key", "jwt", "private_key", "url_password", "header_key"} <= set(counted)
+
+
+def test_no_streamed_secret_reaches_the_receiver(world: Make) -> None:
+    """Every kind, in pieces, in every form of stream; what arrives is joined as a reader would."""
+    chance = random.Random(7)
+    one = world(sources=proxy, redactor=Redactor())
+    sent = [
+        (form, secret, streams.record([make(piece) for piece in streams.cut(secret.text, chance)]))
+        for form, make in streams.FORMS.items()
+        for secret in SECRETS
+    ]
+    one.write(FILE, *(line for _, _, line in sent))
+    one.start()
+    one.settle()
+    assert len(one.arrived()) == len({line for _, _, line in sent})
+    said = [streams.said(form, line.encode()) for line in one.arrived() for form in streams.forms_of(line)]
+    assert len(said) >= len(sent)
+    assert [
+        part for _, secret, _ in sent for part in secret.secrets if any(part in text for text in said)
+    ] == []
 
 
 def test_without_a_redactor_lines_arrive_as_they_are(world: Make) -> None:

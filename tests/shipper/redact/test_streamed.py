@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -22,7 +24,7 @@ from shipper.redact.shown import excerpts
 
 REDACTOR = Redactor()
 KEY = planted.secrets()[0].text
-LONG = "private_key"
+TEXTS = [secret.text for secret in planted.secrets(3)]
 
 
 def whole(form: str, text: str) -> str:
@@ -191,3 +193,28 @@ def test_time_grows_with_the_length_of_a_stream_and_not_with_its_square(unit: by
 
     small, large = seconds(1 << 14), seconds(1 << 17)
     assert large < 8 * small * 3 + 0.05
+
+
+@given(
+    st.sampled_from(sorted(streams.FORMS)),
+    st.lists(
+        st.one_of(st.text(alphabet='\\"/ab7{}[]:,= \n\u00e9\U0001f600'), st.sampled_from(TEXTS)), max_size=5
+    ),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_model_writes_its_masked_stream_is_json_and_is_masked_once(
+    form: str, parts: list[str], chance: random.Random
+) -> None:
+    """Each event, and the joined input of a tool; a second time nothing is found."""
+    text = "".join(parts)
+    text = json.dumps({"command": text, "password": text}) if form in streams.TOOLS else text
+    redactor = Redactor([Own("sevens", "b[7b]+")])
+    for one in (REDACTOR, redactor):
+        line = streams.record([streams.FORMS[form](piece) for piece in streams.cut(text, chance)], chance)
+        masked, rules = one.line(line)
+        assert (masked == line) == (not rules)
+        said = streams.said(form, masked)
+        if one is REDACTOR and form in streams.TOOLS:
+            assert set(json.loads(said)) == {"command", "password"}
+        assert one.line(masked) == (masked, [])
