@@ -205,3 +205,11 @@ def test_numbers_are_read_only_where_they_say_what_is_refused() -> None:
     assert judge(400, f"label {rate}").limit_bytes is None
     assert judge(400, f"label. max entry size '7' bytes exceeded {rate}").max_entry_bytes == 7
     assert judge(400, f"timestamp too old. max entry size '7' bytes exceeded {rate}").max_entry_bytes is None
+
+
+def test_a_gateways_page_keeps_its_status() -> None:
+    """It is what an operator looks up."""
+    verdict = judge(400, "<html><h1>400</h1></html>")
+
+    assert (verdict.action, verdict.reason, verdict.status) == (Action.KEEP, "gateway", 400)
+    assert verdict.reason in REASONS
