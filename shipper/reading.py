@@ -65,7 +65,7 @@ class Reader:
     def read(self, now_s: float) -> bool:
         """Read until the window is full or nothing is ready; return True when more could be read at once."""
         self._again.wake()
-        groups: dict[str, list[Tracked]] = {}
+        groups: dict[tuple[str, ...], list[Tracked]] = {}
         for tracked in self._files.ready.values():
             groups.setdefault(tracked.info.group, []).append(tracked)
         more = False

@@ -15,6 +15,7 @@ Key = tuple[str, ...]
 """The part of a line's labels that differs within a file."""
 
 META_CHARS = 256
+_APART = ("app", "environment", "project")
 LEVELS = frozenset({"debug", "info", "warn", "warning", "error", "critical", "fatal"})
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SALVAGE_BYTES = 2048
@@ -39,12 +40,18 @@ class FileInfo:
 
     labels: tuple[tuple[str, str], ...]
     """Labels that all its lines have."""
-    group: str
-    """Files of one group can share streams, and are read in order of time."""
     meta: Meta = field(default_factory=dict)
     """Structured metadata that all its lines have."""
     hint: str = ""
     """What the path says to the parser (a host, a kind)."""
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """Files of one group can share streams, of whatever source they are: they are read in order of time.
+
+        A label that only lines have keeps no two files apart.
+        """
+        return tuple(value for name, value in self.labels if name in _APART)
 
 
 class Source(Protocol):

@@ -52,7 +52,7 @@ class CooLlm:
     def describe(self, path: str) -> FileInfo:
         """Return the fixed labels; the path says nothing more."""
         _ = path
-        return FileInfo(self._labels, self.name)
+        return FileInfo(self._labels)
 
     def parse(self, lines: Sequence[bytes], info: FileInfo, context: str) -> Parsed:
         """Return times, `(log_type, level, provider)`, and a request's id and model.

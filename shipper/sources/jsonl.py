@@ -54,7 +54,7 @@ class Jsonl:
 
     def describe(self, path: str) -> FileInfo:
         """Return the fixed labels and the path as metadata."""
-        return FileInfo(self._labels, self.name, {"filename": clean(path, 1024) or ""})
+        return FileInfo(self._labels, {"filename": clean(path, 1024) or ""})
 
     def parse(self, lines: Sequence[bytes], info: FileInfo, context: str) -> Parsed:
         """Return the first usable time, the values of labels, and the metadata that the rules name."""

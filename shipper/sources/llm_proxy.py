@@ -69,7 +69,7 @@ class LlmProxy:
         parts = pathlib.PurePath(path)
         host = parts.parent.parent.name
         session = clean(parts.name.split(".", 1)[0])
-        return FileInfo(self._fixed, self.name, {"session_id": session} if session else {}, host)
+        return FileInfo(self._fixed, {"session_id": session} if session else {}, host)
 
     def parse(self, lines: Sequence[bytes], info: FileInfo, context: str) -> Parsed:
         """Return times, `(provider, machine if the line names one, log_type)` and ids.

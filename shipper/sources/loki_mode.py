@@ -69,11 +69,7 @@ class LokiMode:
         up = 2 if parts[-1] == "events.jsonl" else 3
         hint = FILES.get("/".join(parts[1 - up :]), "")
         project = label_value(parts[-up - 1] if len(parts) > up + 1 else "") or OTHER
-        return FileInfo(
-            (*self._fixed, ("project", project)),
-            f"{self.kind}:{project}",
-            hint=hint,
-        )
+        return FileInfo((*self._fixed, ("project", project)), hint=hint)
 
     def parse(self, lines: Sequence[bytes], info: FileInfo, context: str) -> Parsed:
         """Return times, event kinds and the metadata that v5 and v9 put into `data` or at the top."""
