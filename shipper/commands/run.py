@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -31,6 +32,9 @@ EXIT_UNFINISHED = 3
 )
 def run(*, once: bool, once_timeout: str, **flags: Any) -> None:
     """Follow the sources and push their lines."""
+    if not once:
+        # A reload that is asked for before there is anything to reload must not end the process.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     patience_s = duration("--once-timeout", once_timeout)
     if configuration.switched_off(flags, flags["config_file"], os.environ):
         click.echo("switched off by loki_enabled=false: nothing is shipped", err=True)
