@@ -22,6 +22,10 @@ from shipper.streams import Registry
 from shipper.transport import Transport
 
 SAVE_RETRY_S = 1.0
+CALM_SAVE_S = 10.0
+SAVED_BPS = 400_000
+"""A line a second must not cost ten megabytes of positions a second. What is saved later is, after a crash,
+repeated and recognised."""
 ENDED_SETTLED = "ended_settled"
 """Among the totals of the positions: the run that saved them ended with nothing unacknowledged."""
 _IDLE_S = 1.0
@@ -119,7 +123,7 @@ class Engine:
             meter,
             redactor,
         )
-        self._save_at_s = 0.0
+        self._save_at_s = self._calm_save_at_s = 0.0
         self._saving = False
         self.save_problem = ""
         self.saved_at_s = -math.inf
@@ -268,15 +272,24 @@ class Engine:
         self.save_problem = problem
 
     def _save(self, now_s: float) -> None:
-        if self._saving or not self.saves.dirty or now_s < self._save_at_s:
+        if self._saving or not self.saves.dirty or now_s < self._next_save_s:
             return
         data = positions.encode(self.snapshot(), self.files.records())
         number, self.saves.next = self.saves.next, self.saves.next + 1
         self.saves.dirty = False
         self._saving = True
         self._save_at_s = now_s + self._options.save_every_s
+        self._calm_save_at_s = now_s + min(CALM_SAVE_S, 2 * len(data) / SAVED_BPS)
+        self.saves.urgent = False
         self._saver.submit(data, number)
         self._saved(now_s)
+
+    @property
+    def _next_save_s(self) -> float:
+        """When what has changed is saved: soon where a push waits for it, else as its size is worth."""
+        if self.saves.urgent or self.sender.flushing:
+            return self._save_at_s
+        return max(self._save_at_s, self._calm_save_at_s)
 
     def _pause(self, now_s: float) -> float:
         if self._read_more and not self.window.full:
@@ -285,5 +298,5 @@ class Engine:
         if not self.stopping:
             deadline = min(deadline, self.files.next_deadline_s())
         if self.saves.dirty and not self._saving:
-            deadline = min(deadline, self._save_at_s)
+            deadline = min(deadline, self._next_save_s)
         return max(0.0, deadline - now_s)

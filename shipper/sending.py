@@ -159,7 +159,7 @@ class Sender:
             if taken is None:
                 # The save that runs, or the next one, makes it possible; its end wakes the loop.
                 queue.waits_for_save = True
-                self._saves.dirty = True
+                self._saves.dirty = self._saves.urgent = True
                 return
             batch = taken
             queue.oldest_s = now_s if queue.segments else math.inf

@@ -134,6 +134,8 @@ class Saves:
     next: int = 1
     durable: int = 0
     dirty: bool = True
+    urgent: bool = False
+    """A push waits for the next save."""
 
     def now(self) -> int:
         """Return the number of the save that will hold what was decided just now."""

@@ -417,3 +417,22 @@ def test_lines_too_far_behind_of_more_hours_than_there_may_be_streams_are_kept(w
     one.crash()
     engine = one.start()
     assert sum("backfill" in stream.labels for stream in engine.registry.streams) == 0
+
+
+def test_large_positions_are_not_saved_for_each_line(world: Callable[..., World]) -> None:
+    """A thousand settled files, and a line a second in one of them: its push waits for nothing."""
+    shop = world()
+    for number in range(1000):
+        shop.write(f"{number}.jsonl", shop.line(f"x{number}"))
+    shop.start()
+    shop.settle()
+    saves = shop.meter.counts["position_saves", ""]
+    assert shop.engine is not None
+    for number in range(30):
+        shop.write("7.jsonl", shop.line(f"y{number}"))
+        shop.engine.files.rescan(shop.clock.monotonic(), shop.engine.saves.next)
+        shop.pump(1)
+    shop.pump(10)
+
+    assert len(shop.arrived()) == 1030
+    assert shop.meter.counts["position_saves", ""] - saves <= 20
