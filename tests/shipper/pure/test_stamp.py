@@ -289,3 +289,36 @@ def test_a_line_reserves_a_step_and_one_more_for_each_that_it_fills() -> None:
     sizes = [0, STEP_BYTES - 1, STEP_BYTES, 2 * STEP_BYTES - 1, 2 * STEP_BYTES]
 
     assert [steps_for(size) for size in sizes] == [1, 1, 2, 2, 3]
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**13).map(lambda ns: BASE_NS + ns), lengths), max_size=20), slots)
+def test_long_lines_keep_the_residue_of_the_file_and_their_microsecond(
+    lines: list[tuple[int, int]], slot: int
+) -> None:
+    """As short ones do, so that no other file's line gets the stamp of a part."""
+    stamps, _ = stamp_all([own for own, _ in lines], slot, FRESH, [size for _, size in lines])
+
+    assert {stamp % STEP_NS for stamp in stamps} <= {slot}
+    assert [stamp // STEP_NS for stamp in stamps[:1]] == [own // STEP_NS for own, _ in lines[:1]]
+
+
+def test_no_lines_take_nothing() -> None:
+    """A piece of blank lines, say."""
+    assert stamp_all([], 7, FRESH) == ([], FRESH)
+    assert stamp_all([], 7, FRESH, []) == ([], FRESH)
+
+
+def test_a_line_of_a_forgotten_time_goes_behind_lines_that_ran_backwards() -> None:
+    """Three had one time; none of their stamps is given again."""
+    times = [FAR[5], BASE_NS, BASE_NS, BASE_NS, *(FAR[-1] + n * 10**9 for n in range(1, RUNS + 2))]
+    _, state = stamp_all(times, 7, FRESH)
+
+    assert stamp_all([BASE_NS], 7, state)[0] == [BASE_NS + 7 + 3 * STEP_NS]
+
+
+@pytest.mark.parametrize("free", [1, 9, 11, 13, 15])
+def test_a_microsecond_between_lines_that_are_close_to_each_other_is_free(free: int) -> None:
+    """Only lines without a gap are one run."""
+    times = [BASE_NS + steps * STEP_NS for steps in (0, 10, 12, 14, 20, free)]
+
+    assert stamp_all(times, 0, FRESH)[0] == times
