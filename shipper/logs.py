@@ -35,14 +35,14 @@ class Log:
         masked: Callable[[str], str] = str,
     ) -> None:
         self._out = out or sys.stderr
-        self.configure(form=form, level=level)
+        self.configure(form=form, level=level, masked=masked)
         self._now_s = now_s
         self._suppressed = suppressed
-        self._masked = masked
         self._seen: dict[tuple[str, str], tuple[float, int]] = {}
 
-    def configure(self, *, form: str, level: str) -> None:
-        """Write in this form from now on, and nothing below the level."""
+    def configure(self, *, form: str, level: str, masked: Callable[[str], str]) -> None:
+        """Write in this form from now on, nothing below the level, and no secret that `masked` knows."""
+        self._masked = masked
         self._json = form == "json"
         self._floor = LEVELS.index(level)
 

@@ -22,6 +22,7 @@ from shipper.metrics import Metrics
 from shipper.pages import Published
 from shipper.push.client import Client, Way
 from shipper.push.retry import RetryPolicy
+from shipper.redact.redactor import Redactor
 from shipper.reload import prepare
 from shipper.saver import BackgroundSaver
 from shipper.standing import Pace, look
@@ -47,7 +48,7 @@ class Service:
             form=config.log_format,
             level=config.log_level,
             suppressed=lambda: self.metrics.add("log_lines_suppressed"),
-            masked=redactor.text if redactor else str,
+            masked=_masked(redactor),
         )
         self._bell = Bell()
         self._client = Client(Way(config.endpoint, self.tell), self._bell.ring)
@@ -194,16 +195,17 @@ class Service:
             )
             return
         config = ready.config
+        redactor = config.redactor()
         self.engine.reconfigure(
             config.sources,
             options=config.options,
             retries=RetryPolicy(config.retry_max),
             max_open=config.max_open_files,
-            redactor=config.redactor(),
+            redactor=redactor,
         )
         self._client.go(ready.way)
         self._dead.limit_bytes = config.dead_letter_max_bytes
-        self.log.configure(form=config.log_format, level=config.log_level)
+        self.log.configure(form=config.log_format, level=config.log_level, masked=_masked(redactor))
         self.metrics.expect("redactions", [rule.name for rule in config.redact_rules])
         self.config = config
         self._reload_problem = ""
@@ -273,3 +275,7 @@ def _where(error: Exception) -> str:
 def is_terminal() -> bool:
     """Tell whether somebody looks at stderr."""
     return sys.stderr.isatty()
+
+
+def _masked(redactor: Redactor | None) -> Callable[[str], str]:
+    return redactor.text if redactor else str

@@ -18,6 +18,7 @@ from receiver import Answer
 from shipper_world import World
 
 from shipper.logs import Log
+from shipper.redact.own import Own
 from shipper.redact.redactor import Redactor
 from shipper.sorting import Policy
 from shipper.sources.llm_proxy import LlmProxy
@@ -161,3 +162,12 @@ def test_a_log_line_is_masked() -> None:
     Log(out, masked=Redactor().text)("push_refused", detail=f"you sent x-api-key: {KEY}")
     assert KEY[-12:] not in out.getvalue()
     assert "[REDACTED:" in out.getvalue()
+
+
+def test_the_log_masks_by_the_rules_of_the_configuration_in_force() -> None:
+    """A reload brings other rules, and they hold for the log from then on."""
+    out = io.StringIO()
+    log = Log(out)
+    log.configure(form="text", level="info", masked=Redactor([Own("ticket", "TCK-[0-9]+")]).text)
+    log("push_refused", detail="TCK-12345678")
+    assert "12345678" not in out.getvalue()
