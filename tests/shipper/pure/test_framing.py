@@ -137,3 +137,10 @@ def test_blanks_at_the_edges_of_a_line_that_says_something_stay() -> None:
 def test_only_nuls_are_cut_from_the_begin_of_a_line() -> None:
     """What follows them stays, a carriage return too."""
     assert frame(b"\x00\x00X\x00a\r\n\x00\rb\n", 0) == Framed([0, 7], [b"X\x00a", b"\rb"], 11)
+
+
+def test_a_usual_piece_is_never_split_as_bytes() -> None:
+    """That is half of what framing costs: its lines are text, and the piece is kept for whoever wants bytes."""
+    lines = frame(b"a\nb\n", 0).lines
+
+    assert (lines._each, lines._texts, lines._piece) == (None, ["a", "b"], b"a\nb")
