@@ -229,11 +229,12 @@ class Answers:
         Those go elsewhere, the others are pushed again.
         """
         labels = batch.stream.labels
-        if verdict.action is not Action.TOO_FAR_BEHIND and "restamped" in labels:
-            # Even the time of reading is refused: the clocks disagree, and a person must mend that.
+        anew = verdict.action is not Action.TOO_FAR_BEHIND and "restamped" in labels
+        if anew and self._elsewhere.is_stamped_now(batch):
+            # Even the present time is refused: the clocks disagree, and a person must mend that.
             self._again(queue, batch, Verdict(Action.KEEP, verdict.reason, verdict.status), now_s)
             return
-        if verdict.action is Action.TOO_OLD and self.options.policy.old_lines == "dead-letter":
+        if not anew and verdict.action is Action.TOO_OLD and self.options.policy.old_lines == "dead-letter":
             self._halve_or_bury(queue, batch, verdict, now_s)
             return
         wanted = refused_lines(batch, verdict)
@@ -242,7 +243,7 @@ class Answers:
             return
         gone, rest = batch.chosen(wanted), batch.chosen([not refused for refused in wanted])
         to_backfill = verdict.action is Action.TOO_FAR_BEHIND and "backfill" not in labels
-        if "restamped" in labels and not to_backfill:
+        if "restamped" in labels and not to_backfill and not anew:
             self._halve_or_bury(queue, batch, verdict, now_s)
             return
         if to_backfill and self._elsewhere.is_room_for(gone):

@@ -12,6 +12,9 @@ from shipper.state import Clock, Meter, Saves
 from shipper.streams import Registry, Stream
 from shipper.times import hour
 
+CLOCKS_DIFFER_NS = 10 * 60 * 10**9
+"""Loki takes what is ten minutes ahead of its own clock."""
+
 
 class Elsewhere:
     """Moves lines to other streams."""
@@ -30,6 +33,11 @@ class Elsewhere:
             self._registry.admits_backfill(backfill_labels(batch.stream.labels, stamp))
             for stamp in hours.values()
         )
+
+    def is_stamped_now(self, batch: Batch) -> bool:
+        """Tell whether the stamps are of the present: else our clock was wrong when they were given."""
+        now_ns = self._clock.time_ns()
+        return all(abs(now_ns - stamp) < CLOCKS_DIFFER_NS for stamp in batch.stamps())
 
     def to_backfill(self, batch: Batch) -> None:
         """Move lines to the streams of their hours, where nothing is too far behind."""
@@ -57,14 +65,21 @@ class Elsewhere:
             tracked = self._lanes.file_of(segment)
             base = {k: v for k, v in segment.stream.labels.items() if k != "backfill"}
             stream = self._registry.stream(restamped_labels(base), version)
+            noted = {moved.first: at for at, moved in enumerate(tracked.moved) if moved.to == "restamped"}
             stamps = []
             metas = []
             for index in range(first, last):
                 stamp = now_ns - now_ns % STEP_NS + tracked.slot + ANSWER_RESIDUE
-                stamp = max(stamp, tracked.answer_last + STEP_NS)
+                if tracked.answer_last < now_ns + CLOCKS_DIFFER_NS:
+                    stamp = max(stamp, tracked.answer_last + STEP_NS)
                 tracked.answer_last = stamp
                 start = segment.starts[index]
-                tracked.moved.append(Moved(segment.stream.index, start, start, "restamped", stamp))
+                # A line has one such note, however often it is stamped anew.
+                if start in noted:
+                    before = tracked.moved[noted[start]]
+                    tracked.moved[noted[start]] = Moved(before.stream, start, start, "restamped", stamp)
+                else:
+                    tracked.moved.append(Moved(segment.stream.index, start, start, "restamped", stamp))
                 stamps.append(stamp)
                 metas.append(with_original(segment.metas[index], segment.stamps[index]))
             self._lanes.move(segment, stream, list(range(first, last)), version, stamps, metas)
