@@ -140,7 +140,7 @@ def test_only_nuls_are_cut_from_the_begin_of_a_line() -> None:
 
 
 def test_a_usual_piece_is_never_split_as_bytes() -> None:
-    """That is half of what framing costs: its lines are text, and the piece is kept for whoever wants bytes."""
+    """Its lines are text, and the piece is kept for whoever wants bytes: that costs least."""
     lines = frame(b"a\nb\n", 0).lines
 
     assert (lines._each, lines._texts, lines._piece) == (None, ["a", "b"], b"a\nb")
