@@ -75,7 +75,8 @@ class Again:
             return True
         end, now_ns, policy = self._clock_at(tracked, first.start)
         info, end = _info_at(tracked, first.start, end)
-        piece = self._chunks.piece(tracked, first.start, end, finished=tracked.partial_done)
+        end, is_cut = _cut_at(tracked, first.start, end)
+        piece = self._chunks.piece(tracked, first.start, end, finished=is_cut)
         if isinstance(piece, TooLong):
             self._lower(
                 tracked,
@@ -86,9 +87,7 @@ class Again:
         if not piece:
             self._files.lose_floors(tracked)
             return False
-        framed = frame(
-            piece, first.start, finished=tracked.partial_done and first.start + len(piece) >= tracked.read
-        )
+        framed = frame(piece, first.start, finished=is_cut and first.start + len(piece) >= end)
         if framed.end == first.start:
             self._files.lose_floors(tracked)
             return False
@@ -249,6 +248,12 @@ def _info_at(tracked: Tracked, offset: int, end: int) -> tuple[FileInfo, int]:
         if offset < era.until:
             return replace(tracked.info, labels=era.labels), min(end, era.until)
     return tracked.info, end
+
+
+def _cut_at(tracked: Tracked, offset: int, end: int) -> tuple[int, bool]:
+    """Return up to where a chunk may go, and whether a line ends there without a newline."""
+    cut = min((cut for cut in tracked.cuts if cut > offset), default=end + 1)
+    return min(end, cut), cut <= end
 
 
 def _missing(segment: Segment, floor: Floor) -> Segment | None:

@@ -82,6 +82,8 @@ class FileRecord(msgspec.Struct, omit_defaults=True):
     The reading time of a chunk in which a decision hung on the clock, and the policy of that time.
     """
     moved: list[Moved] = msgspec.field(default_factory=list)
+    cuts: list[int] = msgspec.field(default_factory=list)
+    """Where unsettled lines, or those after them, were ended without a newline."""
     counts: dict[str, int] = msgspec.field(default_factory=dict)
     labels: list[Era] = msgspec.field(default_factory=list)
     """Where lines are unsettled: the fixed labels by which each part of the file was sorted."""

@@ -174,8 +174,9 @@ class Reader:
         end = framed.end
         if done.taken < len(framed.lines):
             end = chunk.end = framed.starts[done.taken]
-        elif finished:
-            tracked.partial_done = end >= tracked.size
+        is_cut = finished and piece[end - tracked.read - 1 : end - tracked.read] != b"\n"
+        if is_cut:
+            tracked.cuts.append(end)
         if done.hung_on_clock:
             tracked.clocks.append(clock_entry(chunk.start, end, now_ns, policy))
         tracked.own_state, tracked.clock_state = done.own_state, done.clock_state
@@ -194,7 +195,7 @@ class Reader:
         for index, rule in hits:
             if index < done.taken:
                 self._meter.add("redactions", 1, rule)
-        version = max(tracked.version, self._saves.next if done.hung_on_clock else 0)
+        version = max(tracked.version, self._saves.next if done.hung_on_clock or is_cut else 0)
         for segment in done.segments:
             self._again.offer(tracked, segment, version)
         if tracked.read >= tracked.size:

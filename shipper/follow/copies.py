@@ -78,7 +78,7 @@ class Copies:
             for original in self._heads.like(_directory(file.path), first):
                 if original.source.kind != file.source.kind:
                     continue
-                if original is not file and may_go_on(original) and _is_copy(fd, size, original):
+                if original is not file and may_go_on(original, now_s) and _is_copy(fd, size, original):
                     wait = _Wait(file, original, size, now_s + WAIT_S, now_s + LONGEST_WAIT_S)
                     self._waits[file.id] = wait
                     return
@@ -106,7 +106,7 @@ class Copies:
     def _ended(self, wait: _Wait, now_s: float) -> Ended | None:
         original = wait.original
         alone = Ended(wait.file, None)
-        if original.id not in self._known or not may_go_on(original):
+        if original.id not in self._known or not may_go_on(original, now_s):
             return alone
         fd = _descriptor(wait.file)
         if fd is None:
@@ -126,9 +126,14 @@ class Copies:
         return alone if now_s >= wait.until_s else None
 
 
-def may_go_on(original: Tracked) -> bool:
-    """Tell whether a copy of this file can become its continuation: it stands at its path, or was deleted."""
-    return original.phase is Phase.FOLLOWING or is_deleted(original)
+def may_go_on(original: Tracked, now_s: float) -> bool:
+    """Tell whether a copy of this file can become its continuation: it stands at its path, or was deleted.
+
+    What was deleted long ago and is only held for what may come has nothing to do with a new file.
+    """
+    return original.phase is Phase.FOLLOWING or (
+        is_deleted(original) and (original.away or not original.is_spent(now_s))
+    )
 
 
 def is_deleted(original: Tracked) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 
 from shipper.follow.known import Known
-from shipper.follow.phase import Phase
-from shipper.follow.tracked import Tracked
+from shipper.follow.phase import Happening, Phase
+from shipper.follow.tracked import QUIET_S, Tracked
 from shipper.follow.tree import Refused, open_regular
 
 
@@ -19,6 +20,7 @@ class Descriptors:
         self._tell = tell
         self.limit = limit
         self._none_to_close = False
+        self._now_s = -math.inf
 
     @property
     def count(self) -> int:
@@ -30,9 +32,10 @@ class Descriptors:
         """True when none is left."""
         return self.count >= self.limit
 
-    def begin_turn(self) -> None:
+    def begin_turn(self, now_s: float) -> None:
         """Try again to make room: within a turn that was in vain, it is not tried twice."""
         self._none_to_close = False
+        self._now_s = now_s
 
     def has_room(self, tracked: Tracked) -> bool:
         """Tell whether another may be taken for this file, after closing what can be if that is needed."""
@@ -81,7 +84,11 @@ class Descriptors:
             self._known.close(tracked)
 
     def close_idle(self, *, make_room: bool = False) -> None:
-        """Close files above the limit, the least recently written first."""
+        """Close files above the limit, the least recently written first.
+
+        What stands at its path loses nothing by it. Then those without a path go that are quiet, the longest
+        so first: what would still be written into them is not read.
+        """
         limit = self.limit - 1 if make_room else self.limit
         if self.count <= limit:
             return
@@ -90,8 +97,32 @@ class Descriptors:
         idle = [t for t in at_path if t.account.clear and max(t.read, t.scanned) >= t.size]
         # A few more than must be, so that a storm of new files does not sort the list for each of them.
         closed = idle[: self.count - limit + self.limit // 8]
-        if make_room and not closed:
-            # One that has more to read, or unsettled lines.
-            closed = sorted(at_path, key=lambda t: not t.account.clear)[: self.count - limit]
         for tracked in closed:
             self._known.close(tracked)
+        if self.count > limit:
+            self._let_held_go(self.count - limit)
+        if make_room and self.count > limit:
+            # One that has more to read, or unsettled lines.
+            for tracked in sorted(at_path, key=lambda t: not t.account.clear)[: self.count - limit]:
+                self._known.close(tracked)
+
+    def _let_held_go(self, excess: int) -> None:
+        spent = [t for t in self._known.open.values() if t.is_spent(self._now_s) and not _has_more(t)]
+        spent.sort(key=lambda t: t.quiet_at_s)
+        for tracked in spent[:excess]:
+            self._tell(
+                "held_file_let_go",
+                level="warning",
+                path=tracked.path,
+                quiet_s=round(self._now_s - tracked.quiet_at_s + QUIET_S),
+                consequence="what is written into it from now on is not read; raise max_open_files",
+            )
+            if tracked.away:
+                self._known.close(tracked)  # its record comes to rest at the next look
+            else:
+                tracked.happened(Happening.FINISHED)
+                self._known.forget(tracked)
+
+
+def _has_more(tracked: Tracked) -> bool:
+    return os.fstat(tracked.fd).st_size != tracked.read

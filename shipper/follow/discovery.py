@@ -163,6 +163,8 @@ class Discovery:
         here = known.by_inode.get((status.st_dev, status.st_ino))
         if here is not None and self._rotation.moved_here(here, path, covered.pattern.root):
             return
+        if here is None and self._rotation.came_back(path, now_s):
+            return
         if path.endswith(".gz"):
             # What it continues, if anything, is found by its content.
             self._tell("packed_file_ignored", level="debug", path=path)

@@ -58,7 +58,6 @@ class Files:
         )
         self.rescans = 0
         self._rescan_at_s = -math.inf
-        self._now_s = -math.inf
 
     # ---- what there is
 
@@ -106,6 +105,8 @@ class Files:
 
     def _is_worth_a_record(self, tracked: Tracked) -> bool:
         """Tell it of a file that is not gone and settled, and is judged: a copy that waits is found anew."""
+        if tracked.unfindable:
+            return False
         return (tracked.phase is not Phase.GONE or not tracked.account.clear) and tracked not in self.copies
 
     # ---- the start, and another configuration
@@ -156,8 +157,7 @@ class Files:
 
     def poll(self, now_s: float, version: int) -> None:
         """Look at what has happened: inotify's hints, and every ten seconds everything."""
-        self._now_s = now_s
-        self._descriptors.begin_turn()
+        self._descriptors.begin_turn(now_s)
         self.copies.begin_turn()
         self._restoring.let_leave(now_s)
         if self._watcher is not None:
@@ -169,7 +169,7 @@ class Files:
         if now_s >= self._rescan_at_s:
             self.rescan(now_s, version)
         self._end_waits(now_s, version)
-        self._rotation.drain(now_s)
+        self._rotation.drain(now_s, version)
 
     def rescan(self, now_s: float, version: int) -> None:
         """Compare everything on disk with what is known."""
@@ -180,8 +180,7 @@ class Files:
 
     def next_deadline_s(self) -> float:
         """Return the monotonic time at which `poll` must be called at the latest."""
-        quiet_s = self._rotation.next_deadline_s(self._now_s)
-        return min(self._rescan_at_s, self.copies.next_deadline_s(), quiet_s)
+        return min(self._rescan_at_s, self.copies.next_deadline_s(), self._rotation.next_deadline_s())
 
     def _end_waits(self, now_s: float, version: int) -> None:
         """Read the files that are no copies, and go on in those that are."""

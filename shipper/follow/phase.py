@@ -27,7 +27,7 @@ class Happening(Enum):
     CUT = "cut"
     """Its content was replaced in place."""
     FINISHED = "finished"
-    """No longer at a path, read to its end, quiet for a while, and everything settled."""
+    """No longer at a path, read to its end, not grown for an hour, and everything settled."""
 
 
 TABLE: dict[Phase, dict[Happening, Phase]] = {

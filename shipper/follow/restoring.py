@@ -157,6 +157,7 @@ class Restoring:
         )
         _fill(tracked, record, self._streams)
         tracked.tail = found.tail
+        tracked.grows = not found.unpacked
         known.all[tracked.id] = tracked
         known.adopt(tracked, found.fd)
         if covered.pattern.matches(found.path) and not found.unpacked and found.path not in known.by_path:
@@ -186,6 +187,7 @@ def _fill(tracked: Tracked, record: FileRecord, streams: list[Stream]) -> None:
     tracked.answer_last = record.answer_last
     tracked.clocks = list(record.clocks)
     tracked.moved = list(record.moved)
+    tracked.cuts = list(record.cuts)
     tracked.eras = list(record.labels)
     if tracked.eras and tracked.eras[-1].labels == tracked.info.labels:
         tracked.eras.pop()

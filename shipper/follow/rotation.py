@@ -15,8 +15,10 @@ from shipper.follow.search import Search
 from shipper.follow.tracked import Tracked, tail_of
 from shipper.follow.tree import Refused, is_away, open_regular
 
-QUIET_S = 10.0
-"""A file without a path is finished when it has not grown for so long."""
+_LOOK_S = 1.0
+"""How often the files without a path are looked at that grew within the last minute."""
+_LOOK_AT_OLD_S = 10.0
+_OLD_S = 60.0
 
 
 class Rotation:
@@ -36,6 +38,9 @@ class Rotation:
         self._restoring = restoring
         self._tell = tell
         self.truncations = 0
+        self._look_at_s = -math.inf
+        self._look_at_old_s = -math.inf
+        self._away: dict[str, Tracked] = {}
 
     # ---- paths
 
@@ -49,6 +54,8 @@ class Rotation:
             return
         del self._known.by_path[path]
         tracked.away = is_away(path, tracked.root, tracked.dev)
+        if tracked.away:
+            self._away[path] = tracked
         if tracked.fd >= 0 or tracked.away or self._regain(tracked):
             self._known.lost_path(tracked, now_s)
             return
@@ -76,9 +83,22 @@ class Rotation:
         self._known.found_path(tracked, path, root)
         return True
 
+    def came_back(self, path: str, now_s: float) -> bool:
+        """Go on with a file that was away, where its place is back and it is another inode now."""
+        tracked = self._away.pop(path, None)
+        if tracked is None or self._known.draining.get(tracked.id) is not tracked or not tracked.away:
+            return False
+        if not _may_rest(tracked):
+            return False
+        self._restoring.rest(tracked, covered=True)
+        self._restoring.look_again(os.path.dirname(path), now_s)  # noqa: PTH120 - paths are plain text here
+        return path in self._known.by_path
+
     def _regain(self, tracked: Tracked) -> bool:
         """Find a file that was not held and has lost its path: it may have another name in its directory."""
         self._known.unlist_inode(tracked)
+        if tracked.account.clear and not tracked.unread_bytes and not self._descriptors.has_room(tracked):
+            return False  # ten thousand files at rest that are rotated at once: there is nothing to read now
         found = self._search.beside(tracked.path, tracked.fingerprint, inode=(tracked.dev, tracked.ino))
         if found is None:
             return False
@@ -104,6 +124,7 @@ class Rotation:
         if copy is not None:
             self._tell("copy_found", path=tracked.path, offset=tracked.read)
             self._known.adopt(tracked, copy.fd)
+            tracked.grows = not copy.unpacked
             self._known.lost_path(tracked, now_s)
             return
         tracked.happened(Happening.CUT)
@@ -163,45 +184,56 @@ class Rotation:
 
     # ---- the end
 
-    def drain(self, now_s: float) -> None:
+    def drain(self, now_s: float, version: int) -> None:
         """Look at the files without a path: read what they got, let go of what has ended."""
+        if now_s < self._look_at_s:
+            return
+        self._look_at_s = now_s + _LOOK_S
+        old_too = now_s >= self._look_at_old_s
+        if old_too:
+            self._look_at_old_s = now_s + _LOOK_AT_OLD_S
         for tracked in list(self._known.draining.values()):
-            if tracked.phase is Phase.DRAINING and tracked.fd >= 0:
-                self._look_for_more(tracked, now_s)
-            if tracked.away and tracked.phase is Phase.DRAINING:
-                if now_s >= _quiet_at(tracked) and _may_rest(tracked):
-                    self._tell("file_away", path=tracked.path, offset=tracked.read)
-                    self._restoring.rest(tracked, covered=True)
-            elif tracked.account.clear and (
-                tracked.phase is Phase.GONE
-                or (now_s >= _quiet_at(tracked) and (tracked.read >= tracked.size or tracked.partial_done))
-            ):
-                tracked.happened(Happening.FINISHED)
-                self._known.forget(tracked)
-                self._tell("file_done", level="debug", path=tracked.path, offset=tracked.read)
+            # Thousands may be held for an hour, and hardly any of them grows.
+            if old_too or now_s < (tracked.lost_path_s or 0.0) + _OLD_S:
+                self._look(tracked, now_s, version)
 
-    def _look_for_more(self, tracked: Tracked, now_s: float) -> None:
-        size = os.fstat(tracked.fd).st_size
-        if size > tracked.size:
-            tracked.size = size
+    def _look(self, tracked: Tracked, now_s: float, version: int) -> None:
+        draining = tracked.phase is Phase.DRAINING
+        if draining and tracked.fd >= 0:
+            self._look_for_more(tracked, now_s, version)
+        if tracked.away and draining:
+            at_s = tracked.let_go_at_s if tracked.fd >= 0 else tracked.quiet_at_s
+            if now_s >= at_s and _may_rest(tracked):
+                self._tell("file_away", path=tracked.path, offset=tracked.read)
+                self._away.pop(tracked.path, None)
+                self._restoring.rest(tracked, covered=True)
+        elif tracked.account.clear and (
+            tracked.phase is Phase.GONE or (now_s >= tracked.let_go_at_s and tracked.read >= tracked.size)
+        ):
+            tracked.happened(Happening.FINISHED)
+            self._known.forget(tracked)
+            self._tell("file_done", level="debug", path=tracked.path, offset=tracked.read)
+
+    def _look_for_more(self, tracked: Tracked, now_s: float, version: int) -> None:
+        status = os.fstat(tracked.fd)
+        if status.st_size > tracked.size:
+            tracked.size = status.st_size
             tracked.lost_path_s = now_s
             tracked.account.dirty = True
-        if size != tracked.read:
+            if tracked.unfindable:
+                tracked.version = max(tracked.version, version)  # its record comes back
+        if status.st_size != tracked.read:
             self._known.ready[tracked.id] = tracked
+        tracked.unfindable = status.st_nlink == 0 and not tracked.away and tracked.is_spent(now_s)
 
-    def next_deadline_s(self, now_s: float) -> float:
-        """Return when the next file without a path is quiet; those that are so wait for answers."""
-        quiet = map(_quiet_at, self._known.draining.values())
-        return min((at_s for at_s in quiet if at_s > now_s), default=math.inf)
+    def next_deadline_s(self) -> float:
+        """Return when files without a path must be looked at again."""
+        return self._look_at_s if self._known.draining else math.inf
 
 
 def is_quiet(tracked: Tracked, now_s: float) -> bool:
-    """Tell whether a file without a path will not grow any more, as far as one can know."""
-    return tracked.phase is Phase.DRAINING and not tracked.away and now_s >= _quiet_at(tracked)
-
-
-def _quiet_at(tracked: Tracked) -> float:
-    return (tracked.lost_path_s or 0.0) + QUIET_S
+    """Tell whether the unfinished last line of a file without a path is not waited for any more."""
+    return tracked.phase is Phase.DRAINING and not tracked.away and now_s >= tracked.quiet_at_s
 
 
 def _may_rest(tracked: Tracked) -> bool:

@@ -12,6 +12,10 @@ from shipper.sources.base import FileInfo, Source
 from shipper.stamp import FRESH, StampState, packed
 
 LINE_SCAN_BYTES = 1 << 20
+QUIET_S = 10.0
+"""After so long without growth the unfinished last line of a file without a path is sent as it is."""
+HOLD_S = 3600.0
+"""After so long it is let go. Until then whoever has it open may write into it, and is read."""
 
 
 class Tracked:
@@ -24,10 +28,12 @@ class Tracked:
         "clock_state",
         "clocks",
         "context",
+        "cuts",
         "dev",
         "encoded",
         "eras",
         "fd",
+        "grows",
         "head",
         "head_bytes",
         "head_ns",
@@ -39,7 +45,6 @@ class Tracked:
         "mtime_ns",
         "origin",
         "own_state",
-        "partial_done",
         "path",
         "phase",
         "read",
@@ -49,6 +54,7 @@ class Tracked:
         "slot",
         "source",
         "tail",
+        "unfindable",
         "unjudged",
         "version",
     )
@@ -84,7 +90,12 @@ class Tracked:
         """Its place cannot be looked at (an unmounted disk, a change of rights): it may come back there."""
         self.unjudged = True
         """It was not looked at whether it is a copy of another; nothing of it was read."""
-        self.partial_done = False
+        self.grows = True
+        """False for what was unpacked: nobody writes into that."""
+        self.unfindable = False
+        """No name is left of it and all that it had is settled: a restart has no use for its record."""
+        self.cuts: list[int] = []
+        """Where a line was ended without a newline, because nothing came after it for a while."""
         self.clocks: list[tuple[int, ...]] = []
         self.moved: list[Moved] = []
         self.eras: list[Era] = []
@@ -117,6 +128,25 @@ class Tracked:
         return identity.Fingerprint(self.head_bytes, self.head, self.read, identity.digest(self.tail))
 
     @property
+    def quiet_at_s(self) -> float:
+        """When a file without a path has not grown for a while."""
+        return (self.lost_path_s or 0.0) + QUIET_S
+
+    @property
+    def let_go_at_s(self) -> float:
+        """When a file without a path need not be held any more."""
+        return (self.lost_path_s or 0.0) + (HOLD_S if self.grows else QUIET_S)
+
+    def is_spent(self, now_s: float) -> bool:
+        """Tell whether a file without a path is quiet, and nothing of it is left to do."""
+        return (
+            self.phase is Phase.DRAINING
+            and now_s >= self.quiet_at_s
+            and self.account.clear
+            and self.read >= self.size
+        )
+
+    @property
     def unread_bytes(self) -> int:
         """How much of what was seen has not been read."""
         return max(0, self.size - self.read)
@@ -141,6 +171,8 @@ class Tracked:
             self.clocks = [clock for clock in self.clocks if clock[1] > lowest]
         if self.moved:
             self.moved = [moved for moved in self.moved if moved.last >= lowest and behind]
+        if self.cuts:
+            self.cuts = [cut for cut in self.cuts if cut > lowest]
         if self.eras:
             self.eras = [era for era in self.eras if era.until > lowest]
         return FileRecord(
@@ -162,6 +194,7 @@ class Tracked:
             behind=lines,
             clocks=self.clocks,
             moved=self.moved,
+            cuts=self.cuts,
             counts={
                 "acked": account.lines_acked,
                 "dead": account.lines_dead,
