@@ -222,7 +222,9 @@ class Engine:
     @property
     def caught_up(self) -> bool:
         """True when, besides, no file holds a whole line that was not read."""
-        return self.acknowledged and not (self.files.ready or self.files.copies or self.window.entries)
+        files = self.files
+        unread = files.ready or files.copies or files.unreadable
+        return self.acknowledged and not (unread or self.window.entries)
 
     def balances(self) -> list[Balance]:
         """Return the balance of each file."""

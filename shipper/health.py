@@ -38,6 +38,7 @@ def checks(status: Status, turning: Turning) -> list[tuple[str, State, str]]:
         _loki(status),
         _positions(status),
         _dead_letters(status),
+        _files(status),
         _watching(status),
         _progress(status),
         _configuration(status),
@@ -89,10 +90,17 @@ def _dead_letters(status: Status) -> tuple[str, State, str]:
     return "dead_letters", State.OK, "none"
 
 
+def _files(status: Status) -> tuple[str, State, str]:
+    count = status["unreadable_count"]
+    if count:
+        return "files", State.DEGRADED, f"{count} cannot be read: {'; '.join(status['unreadable'])}"
+    return "files", State.OK, f"{status['files']} are followed"
+
+
 def _watching(status: Status) -> tuple[str, State, str]:
     if status["watch_problem"]:
         return "watching", State.DEGRADED, status["watch_problem"]
-    return "watching", State.OK, f"{status['files']} files"
+    return "watching", State.OK, "told of changes at once"
 
 
 def _progress(status: Status) -> tuple[str, State, str]:

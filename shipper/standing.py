@@ -12,6 +12,7 @@ from shipper.times import rfc3339
 
 Status = dict[str, Any]
 _PACE_S = 60.0
+_NAMED = 5
 _MARK_EVERY_S = 5.0
 _NO_LAG: dict[str, float] = {"files": 0, "bytes": 0, "seconds": 0.0}
 
@@ -35,6 +36,8 @@ def look(
         "last_error_time": rfc3339(trouble.at_ns) if trouble.at_ns else None,
         "files": len(engine.files.all),
         "files_open": engine.files.open_count,
+        "unreadable": [f"{path}: {why}" for path, why in sorted(engine.files.unreadable.items())[:_NAMED]],
+        "unreadable_count": len(engine.files.unreadable),
         "watches": watcher.watches if watcher else 0,
         "watch_problem": watcher.problem if watcher else "",
         "rescans": engine.files.rescans,
@@ -43,7 +46,9 @@ def look(
         "window_bytes": engine.window.bytes,
         "streams": len(engine.registry.streams),
         "refused_streams": [q.reason for q in sender.queues.values() if q.rounds.open or q.first_failure_s],
-        "open_circuits": sum(q.rounds.open for q in sender.queues.values()),
+        "open_circuits": sum(
+            q.rounds.open or q.reason == "dead_letters_full" for q in sender.queues.values()
+        ),
         "oldest_unacked_seconds": round(_oldest_s(engine, now_s), 3),
         "dead_letter_problem": dead_letters.problem,
         "dead_letter_file_bytes": dead_letters.size_bytes,

@@ -54,6 +54,8 @@ class Descriptors:
 
     def open(self, tracked: Tracked) -> int | None:
         """Return a new descriptor of what stands at the file's path, or None, told, where that is refused."""
+        unreadable = self._known.unreadable
+        unreadable.pop(tracked.path, None)
         try:
             return open_regular(tracked.path, tracked.root)
         except Refused as refused:
@@ -61,6 +63,7 @@ class Descriptors:
         except FileNotFoundError:
             return None
         except OSError as error:
+            unreadable[tracked.path] = error.strerror or str(error)
             self._tell("unreadable_file", level="warning", path=tracked.path, error=error.strerror)
         return None
 

@@ -47,12 +47,14 @@ class Discovery:
         self._restoring.forget_old()
         seen: set[str] = set()
         directories: set[str] = set()
+        problems: dict[str, str] = {}
         for covered in self._covers:
             found = self._walk(covered)
             directories.update(found.directories)
             self._take(covered, found, now_s, version)
             seen.update(found.files)
             for path, why in found.problems:
+                problems[path] = why
                 self._tell("unreadable_directory", level="warning", path=path, error=why)
             for path, why in found.refused:
                 self._refuse(path, why)
@@ -60,6 +62,8 @@ class Discovery:
             self._watcher.forget_all_but(directories)
         for path in self._known.by_path.keys() - seen:
             self._rotation.check_path(path, now_s)
+        files = {path: why for path, why in self._known.unreadable.items() if path in seen}
+        self._known.unreadable = {**files, **problems}
 
     def heed(self, hints: Hints, now_s: float, version: int) -> None:
         """Look where inotify says that something happened."""

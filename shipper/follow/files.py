@@ -82,6 +82,11 @@ class Files:
         return self._descriptors.count
 
     @property
+    def unreadable(self) -> dict[str, str]:
+        """What cannot be read now, and why."""
+        return self._known.unreadable
+
+    @property
     def crowded(self) -> bool:
         """True when no descriptor is left."""
         return self._descriptors.crowded

@@ -24,6 +24,8 @@ class Known:
         self.draining: dict[int, Tracked] = {}
         """Files without a path, or without their content."""
         self.resting = Resting()
+        self.unreadable: dict[str, str] = {}
+        """Files and directories that could not be read when that was last tried, and why."""
         self.next_id = 1
         self.next_slot = 0
 

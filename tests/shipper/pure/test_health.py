@@ -22,6 +22,8 @@ FINE: dict[str, Any] = {
     "watch_problem": "",
     "reload_problem": "",
     "files": 1,
+    "unreadable": [],
+    "unreadable_count": 0,
     "oldest_unacked_seconds": 0.0,
     "window_entries": 0,
 }
@@ -63,6 +65,7 @@ def test_a_loop_that_tells_nothing_for_half_a_minute_fails(ago_s: float, expecte
         ("positions", {"save_problem": "no space"}, State.FAILING),
         ("dead_letters", {"dead_letter_problem": "full"}, State.FAILING),
         ("dead_letters", {"entries_dropped": 1}, State.DEGRADED),
+        ("files", {"unreadable": ["/logs/a: Permission denied"], "unreadable_count": 1}, State.DEGRADED),
         ("watching", {"watch_problem": "no watches left"}, State.DEGRADED),
         ("configuration", {"reload_problem": "batch_size: nonsense"}, State.DEGRADED),
         ("progress", {"oldest_unacked_seconds": 301.0}, State.DEGRADED),
