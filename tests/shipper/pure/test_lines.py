@@ -71,6 +71,7 @@ def test_each_form_is_made_once() -> None:
     assert lines.texts is lines.texts
     assert texts.each is texts.each
     assert texts.piece is texts.piece
+    assert (texts.each, texts.piece) == ([b"a", b"b"], b"a\nb")
 
 
 @pytest.mark.parametrize("nothing", [Lines([]), Lines(None, [])])
