@@ -174,6 +174,7 @@ def _own_rules(tables: list[Any], problems: list[str]) -> tuple[Own, ...]:
         name, pattern = (table.get("name"), table.get("pattern")) if isinstance(table, dict) else (None, None)
         if isinstance(name, str) and isinstance(pattern, str):
             rules.append(Own(name, pattern))
+            problems += [f"[[redact]] {name}: unknown {key}" for key in table if key not in Own._fields]
         else:
             problems.append("[[redact]]: needs name and pattern")
     problems += own.errors(rules)

@@ -370,3 +370,9 @@ def test_what_needs_no_source_is_not_told_to_give_one() -> None:
 def test_a_missing_source_is_told_beside_all_other_problems() -> None:
     """All in one message."""
     assert len(problems(sources=(), flags={"batch_size": "none"})) == 2
+
+
+def test_what_an_own_rule_says_beside_name_and_pattern_is_a_problem() -> None:
+    """A misspelt key would otherwise be a rule that does something else."""
+    rule = "[[redact]]\nname = 'x'\npattern = 'y'\nflags = 'i'\n"
+    assert problems(toml=rule) == ["[[redact]] x: unknown flags"]
