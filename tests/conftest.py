@@ -1,4 +1,4 @@
-"""What all tests share: where their helper modules lie, and how goldens are written anew."""
+"""What all tests share: where their helper modules lie, no haste, and how goldens are written anew."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 HELPERS = ("exporter/support",)
 
 sys.path[:0] = [str(Path(__file__).parent / folder) for folder in HELPERS]
+
+# A machine that is busy with something else for 0.2 s says nothing of an example.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
