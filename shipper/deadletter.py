@@ -11,6 +11,8 @@ import pathlib
 
 import orjson
 
+from shipper.own_files import open_own
+
 
 class DeadLetters:
     """Appends to one file.
@@ -69,7 +71,7 @@ def held(path: pathlib.Path) -> int:
     Another file may have come to the path while the lock was waited for: then that one is taken.
     """
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = open_own(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             here, there = os.fstat(fd), os.lstat(path)

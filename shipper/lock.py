@@ -6,6 +6,8 @@ import fcntl
 import os
 import pathlib
 
+from shipper.own_files import open_own
+
 
 class AlreadyRunning(Exception):  # noqa: N818 - an outcome, not an error of ours
     """Another shipper holds the state directory."""
@@ -14,7 +16,7 @@ class AlreadyRunning(Exception):  # noqa: N818 - an outcome, not an error of our
 def lock(state_dir: pathlib.Path) -> int:
     """Take the state directory; raises `AlreadyRunning` or `OSError`. The lock ends with the process."""
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fd = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = open_own(state_dir / "lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from shipper.own_files import open_own, read_own
+
 VERSION = 1
 GENERATIONS = ("positions.json", "positions.prev.json")
 _HEADER = b'{"v":%d,"crc":%d}\n'
@@ -166,7 +168,7 @@ def load(
     for name in GENERATIONS:
         path = directory / name
         try:
-            return Loaded(decode(path.read_bytes()), name, warnings)
+            return Loaded(decode(read_own(path)), name, warnings)
         except FileNotFoundError:
             continue
         except (ValueError, OSError) as error:
@@ -191,7 +193,8 @@ def as_json(value: object) -> str:
 
 def _replace(path: pathlib.Path, data: bytes, sync: Callable[[int], None]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    temporary.unlink(missing_ok=True)
+    fd = open_own(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         view = memoryview(data)
         while view:

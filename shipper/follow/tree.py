@@ -84,7 +84,10 @@ class _Bounds(NamedTuple):
 def _walk(  # noqa: C901, PLR0912 - one loop over a directory, whose cases belong side by side
     directory: str, parts: tuple[str, ...], found: Found, bounds: _Bounds, depth: int
 ) -> None:
-    if depth > MAX_DEPTH or not bounds.admit(directory):
+    if not bounds.admit(directory):
+        return
+    if depth > MAX_DEPTH:
+        found.refused.append((directory, f"more than {MAX_DEPTH} directories deep: not followed"))
         return
     try:
         entries = os.scandir(directory)
@@ -96,6 +99,7 @@ def _walk(  # noqa: C901, PLR0912 - one loop over a directory, whose cases belon
     found.directories.append(directory)
     head, rest = parts[0], parts[1:]
     matches = _matcher(head)
+    below: list[tuple[str, tuple[str, ...]]] = []
     with entries:
         for entry in entries:
             if not is_text(entry.name):
@@ -105,9 +109,9 @@ def _walk(  # noqa: C901, PLR0912 - one loop over a directory, whose cases belon
             if rest and entry.is_dir(follow_symlinks=False):
                 if head == "**":
                     if not entry.name.startswith("."):
-                        _walk(entry.path, parts, found, bounds, depth + 1)
+                        below.append((entry.path, parts))
                 elif matches(entry.name):
-                    _walk(entry.path, rest, found, bounds, depth + 1)
+                    below.append((entry.path, rest))
             if _is_leaf(parts, entry.name) and entry.is_file(follow_symlinks=False):
                 try:
                     found.files[entry.path] = entry.stat(follow_symlinks=False)
@@ -115,7 +119,10 @@ def _walk(  # noqa: C901, PLR0912 - one loop over a directory, whose cases belon
                     # Gone between the listing and the stat: the next rescan sees what became of it.
                     continue
     if head == "**" and len(rest) > 1:
-        _walk(directory, rest, found, bounds, depth + 1)
+        below.append((directory, rest))
+    # Only now, so that one directory at a time is held open.
+    for path, wanted in below:
+        _walk(path, wanted, found, bounds, depth + 1)
 
 
 def is_text(path: str) -> bool:

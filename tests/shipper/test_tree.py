@@ -98,3 +98,38 @@ def test_a_file_is_away_when_its_place_cannot_be_looked_at(tmp_path: pathlib.Pat
     assert away("x/a.jsonl/b.jsonl")
     assert not away("empty/a.jsonl")
     assert not away("x/b.jsonl", device + 1)
+
+
+def test_directories_that_are_too_deep_are_said_to_be_refused(tmp_path: pathlib.Path) -> None:
+    """Without a word somebody would look for these lines in Loki for long."""
+    deep = tmp_path.joinpath(*["d"] * 40)
+    deep.mkdir(parents=True)
+    (deep / "x.jsonl").touch()
+    (tmp_path / "top.jsonl").touch()
+    found = walk(pattern(f"{tmp_path}/**/*.jsonl"))
+
+    assert list(found.files) == [f"{tmp_path}/top.jsonl"]
+    ((path, why),) = found.refused
+    assert path == str(tmp_path.joinpath(*["d"] * 33))
+    assert "32 directories deep" in why
+
+
+def test_a_deep_tree_is_walked_with_one_directory_open_at_a_time(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each level that is held open would take a descriptor of those that are left for pushes and saves."""
+    tmp_path.joinpath(*["d"] * 30).mkdir(parents=True)
+    scandir, most = os.scandir, []
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - what the kernel says
+
+    def counted(directory: str) -> object:
+        entries = scandir(directory)
+        if directory.startswith(str(tmp_path)):
+            most.append(len(os.listdir("/proc/self/fd")) - before)  # noqa: PTH208 - as above
+        return entries
+
+    monkeypatch.setattr("shipper.follow.tree.os.scandir", counted)
+    walk(pattern(f"{tmp_path}/**/*.jsonl"))
+
+    assert len(most) == 31
+    assert max(most) == 1
