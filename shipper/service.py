@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from shipper import notify
+from shipper import notify, room
 from shipper.bell import Bell
 from shipper.config import Config, ConfigError
 from shipper.deadletter import DeadLetters
@@ -68,7 +68,7 @@ class Service:
             self.metrics,
             watcher=self._watcher,
             retries=RetryPolicy(config.retry_max),
-            max_open=config.max_open_files,
+            max_open=room.make(config.max_open_files, self.tell),
             redactor=redactor,
         )
         self.metrics.expect("redactions", [rule.name for rule in config.redact_rules])
@@ -200,7 +200,7 @@ class Service:
             config.sources,
             options=config.options,
             retries=RetryPolicy(config.retry_max),
-            max_open=config.max_open_files,
+            max_open=room.make(config.max_open_files, self.tell),
             redactor=redactor,
         )
         self._client.go(ready.way)

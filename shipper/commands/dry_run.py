@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from shipper import room
 from shipper.commands.flags import load, options
 from shipper.config import Config
 from shipper.dryrun import Printed, Shown, Silent, Unsaved
@@ -62,7 +63,7 @@ def dry_run(*, show_redactions: bool, explain: int | None, **flags: Any) -> None
         random.random,
         tell,
         Silent(),
-        max_open=config.max_open_files,
+        max_open=room.make(config.max_open_files, tell),
         redactor=redactor,
     )
     engine.sender.flushing = True
