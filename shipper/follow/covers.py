@@ -43,6 +43,11 @@ class Covers:
             return None
         return next((covered for covered in self._all if covered.pattern.matches(path)), None)
 
+    def of_kind(self, name: str, path: str) -> list[Covered]:
+        """Return the patterns that cover a path, of sources of the same kind as the one of this name."""
+        kind = name.partition("=")[0]
+        return [c for c in self._all if c.source.kind == kind and c.pattern.matches(path)]
+
     def of_record(self, record: FileRecord) -> list[Covered]:
         """Return the patterns of the record's kind that cover its path, best first.
 

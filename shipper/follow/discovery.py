@@ -60,6 +60,7 @@ class Discovery:
                 self._refuse(path, why)
         if self._watcher is not None:
             self._watcher.forget_all_but(directories)
+        self._restoring.lose_missing()
         for path in self._known.by_path.keys() - seen:
             self._rotation.check_path(path, now_s)
         files = {path: why for path, why in self._known.unreadable.items() if path in seen}
@@ -168,6 +169,8 @@ class Discovery:
         if here is not None and self._rotation.moved_here(here, path, covered.pattern.root):
             return
         if here is None and self._rotation.came_back(path, now_s):
+            return
+        if here is None and self._restoring.found_at(covered, path, status, now_s):
             return
         if path.endswith(".gz"):
             # What it continues, if anything, is found by its content.

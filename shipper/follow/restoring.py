@@ -72,6 +72,25 @@ class Restoring:
         for record in resting.take(directory):
             self._restore(record, now_s)
 
+    def found_at(self, covered: Covered, path: str, status: os.stat_result, now_s: float) -> bool:
+        """Go on with a file that is sought, if it is what stands at this path, new to us and covered."""
+        if not self._known.resting:
+            return False
+        for record in self._search.like(path, covered.pattern.root, status):
+            covers = self._covers.of_kind(record.source, path)
+            found = self._search.at(path, covers[0].pattern.root, record) if covers else None
+            if found is not None:
+                self._known.resting.remove(record)
+                self._tell("file_moved", path=record.path, to=path, offset=record.read)
+                self._go_on(record, covers, found, now_s)
+                return True
+        return False
+
+    def lose_missing(self) -> None:
+        """Count what was found nowhere, once everything was looked at."""
+        for record in self._known.resting.take_missing():
+            self._lose(record)
+
     def forget_old(self) -> None:
         """Let go of records that have rested for too long; what was unread of them is lost only now."""
         gone = self._known.resting.forget(self._wall_s())
@@ -142,7 +161,7 @@ class Restoring:
         elif is_away(record.path, covers[0].pattern.root, record.dev):
             self._known.resting.put(record, self._wall_s(), covered=True)
         else:
-            self._lose(record)
+            self._known.resting.put_missing(record)
 
     def _go_on(self, record: FileRecord, covers: list[Covered], found: Sought, now_s: float) -> None:
         known = self._known

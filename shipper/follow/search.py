@@ -38,9 +38,26 @@ class Search:
     def record(self, record: FileRecord, root: str | None) -> Sought | None:
         """Return the file of a record: at its path, if a pattern with this root covers it, else beside it."""
         wanted = identity.Fingerprint(record.head_bytes, record.head, record.read, record.tail)
-        inode = (record.dev, record.ino)
-        found = None if root is None else self._at_path(record.path, root, wanted, inode)
-        return found or self.beside(record.path, wanted, inode=inode)
+        found = None if root is None else self.at(record.path, root, record)
+        return found or self.beside(record.path, wanted, inode=(record.dev, record.ino))
+
+    def at(self, path: str, root: str, record: FileRecord) -> Sought | None:
+        """Return the file of a record, if it is what stands at this path."""
+        wanted = identity.Fingerprint(record.head_bytes, record.head, record.read, record.tail)
+        return self._at_path(path, root, wanted, (record.dev, record.ino))
+
+    def like(self, path: str, root: str, status: os.stat_result) -> list[FileRecord]:
+        """Return the records that rest and that what stands at this path may be the file of."""
+        resting = self._known.resting
+        found = resting.of_inode(status.st_dev, status.st_ino)
+        if resting.has_heads and status.st_size >= identity.HEAD_BYTES:
+            try:
+                fd = open_regular(path, root)
+            except (Refused, OSError):
+                return found
+            found += resting.of_head(identity.digest(os.pread(fd, identity.HEAD_BYTES, 0)))
+            os.close(fd)
+        return sorted(found, key=lambda record: -record.read)
 
     def beside(
         self,
