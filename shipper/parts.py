@@ -50,11 +50,11 @@ def split(line: bytes, limit_bytes: int) -> list[str]:
     Never the whole as text: one emoji would make it four times as large as its bytes.
     """
     if len(line) <= limit_bytes and line.isascii():
-        return [line.decode("ascii")]
+        return [line.decode()]
     try:
         return _split_valid(line, limit_bytes)
     except UnicodeDecodeError:
-        return _split_valid(str(line, "utf-8", "replace").encode(), limit_bytes)
+        return _split_valid(line.decode(errors="replace").encode(), limit_bytes)
 
 
 def _split_valid(line: bytes, limit_bytes: int) -> list[str]:
@@ -73,7 +73,7 @@ def _split_valid(line: bytes, limit_bytes: int) -> list[str]:
 def line_id(origin: str, offset: int, parts: Sequence[str]) -> str:
     """Return the name of a line: the same at each repeat, and by whatever limit it is split."""
     digest = hashlib.blake2b(digest_size=8)
-    digest.update(origin.encode("utf-8", "surrogateescape"))
+    digest.update(origin.encode(errors="surrogateescape"))
     digest.update(b"\0%d\0" % offset)
     for part in parts:
         digest.update(part.encode())

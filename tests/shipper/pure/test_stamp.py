@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper import stamp as stamping
 from shipper.stamp import (
     ANSWER_RESIDUE,
     FRESH,
@@ -322,3 +323,21 @@ def test_a_microsecond_between_lines_that_are_close_to_each_other_is_free(free: 
     times = [BASE_NS + steps * STEP_NS for steps in (0, 10, 12, 14, 20, free)]
 
     assert stamp_all(times, 0, FRESH)[0] == times
+
+
+def test_lines_in_order_and_equal_ones_are_stamped_without_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every line comes through here; only where a piece begins at the last one's time is it looked up."""
+    searched: list[int] = []
+    take = stamping._Taken.take
+
+    def noted(self: stamping._Taken, at: int, width: int) -> int:
+        searched.append(at)
+        return take(self, at, width)
+
+    monkeypatch.setattr(stamping._Taken, "take", noted)
+
+    _, state = stamp_all([BASE_NS] * 3 + [FAR[1]] * 3, 0, FRESH)
+    assert searched == []
+
+    stamp_all([FAR[1]] * 100 + [FAR[2]] * 100, 0, state)
+    assert searched == [FAR[1]]
