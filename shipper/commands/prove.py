@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 import sys
 import time
 from dataclasses import replace
+from typing import NoReturn
 
 import click
 
@@ -20,6 +22,7 @@ from shipper.times import Times
 from shipper.units import parse_duration_s
 
 EXIT_UNANSWERED = 3
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def talk_of(config: Config) -> Talk:
@@ -28,8 +31,7 @@ def talk_of(config: Config) -> Talk:
         config.endpoint.authorization()
         return Talk(config.endpoint)
     except ValueError as error:
-        click.echo(f"configuration: {error}", err=True)
-        sys.exit(EXIT_CONFIG)
+        refuse(str(error))
 
 
 def loki_of(config: Config, talk: Talk) -> Loki:
@@ -58,15 +60,26 @@ def resender_of(config: Config, talk: Talk) -> Resender:
 
 
 def moment_ns(flag: str, text: str, now_ns: int) -> int:
-    """Return the time that `24h` (ago) or an RFC 3339 time means; ends the process where it means none."""
+    """Return the time that `24h` (ago), a date (its midnight in UTC) or an RFC 3339 time means.
+
+    Ends the process where it means none, or one before 1970.
+    """
     try:
-        return now_ns - round(parse_duration_s(text) * 1e9)
+        found: int | None = now_ns - round(parse_duration_s(text) * 1e9)
     except ValueError:
-        found = Times().text_ns(text)
+        text = text.strip()
+        found = Times().text_ns(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text)
     if found is None:
-        click.echo(f"configuration: {flag}: neither a duration nor a time: {text!r}", err=True)
-        sys.exit(EXIT_CONFIG)
+        refuse(f"{flag}: no duration (`24h`), date (`2026-11-21`) or time (`2026-11-21T05:00:00Z`): {text!r}")
+    if found < 0:
+        refuse(f"{flag}: {text!r} is before 1970")
     return found
+
+
+def refuse(problem: str) -> NoReturn:
+    """End the process for something that is wrong with the flags."""
+    click.echo(f"configuration: {problem}", err=True)
+    sys.exit(EXIT_CONFIG)
 
 
 def progress(text: str) -> None:

@@ -18,6 +18,7 @@ from shipper.commands.prove import (
     loki_of,
     moment_ns,
     progress,
+    refuse,
     resender_of,
     talk_of,
 )
@@ -28,6 +29,7 @@ from shipper.proof.loki_query import Unanswered
 from shipper.proof.on_disk import Reading, find
 from shipper.proof.pages import Incomplete
 from shipper.proof.resend import Fate, Letter, Resender
+from shipper.proof.resent import NAME, Resent
 from shipper.proof.verify import Comparison, Gap, Window
 from shipper.state import EntryLimit
 
@@ -37,20 +39,20 @@ _SENT_AT_ONCE = 1000
 
 @click.command()
 @options
-@click.option("--since", default="24h", show_default=True, help="Lines from then on: `24h` ago, or a time.")
-@click.option("--until", default="0s", help="Lines up to then.  [default: now]")
+@click.option(
+    "--since", default="24h", show_default=True, help="Lines from then on: `24h` ago, a date, or a time."
+)
+@click.option("--until", help="Lines up to then.  [default: all, those ahead of the clock as well]")
 @click.option("--repair", is_flag=True, help="Send what is missing.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def verify(*, since: str, until: str, repair: bool, as_json: bool, **flags: Any) -> None:
+def verify(*, since: str, until: str | None, repair: bool, as_json: bool, **flags: Any) -> None:
     """Compare the lines that were acknowledged with what Loki holds, and name each that is missing.
 
     Exit 0 when all are there, 1 when lines are missing, 3 when Loki cannot be asked.
     """
     config = load(flags)
     now_ns = time.time_ns()
-    window = Window(
-        moment_ns("--since", since, now_ns), moment_ns("--until", until, now_ns), now_ns, _saved_ns(config)
-    )
+    window = _window(config, since, until, now_ns)
     loaded = positions.load(config.state_dir, look_only=True)
     for warning in loaded.warnings:
         click.echo(warning, err=True)
@@ -63,7 +65,10 @@ def verify(*, since: str, until: str, repair: bool, as_json: bool, **flags: Any)
     reading = Reading(loaded.positions, config.redactor(), config.options.max_line_bytes, limit.bytes, now_ns)
     talk = talk_of(config)
     letters = places(config.state_dir / "dead-letters.jsonl")
-    comparison = Comparison(loki_of(config, talk), reading, found, window, letters, progress)
+    resent = Resent(config.state_dir / NAME)
+    comparison = Comparison(
+        loki_of(config, talk), reading, found, window, letters, resent.recall(now_ns), progress
+    )
     try:
         done = comparison.compare()
     except (Unanswered, Incomplete) as error:
@@ -74,7 +79,7 @@ def verify(*, since: str, until: str, repair: bool, as_json: bool, **flags: Any)
     named: list[dict[str, Any]] = []
     resender = resender_of(config, talk) if repair else None
     left = 0
-    for gap, letter in _sent(comparison.gaps(), resender):
+    for gap, letter in _sent(comparison.gaps(), resender, resent):
         repaired = letter.fate is Fate.TAKEN
         left += not repaired
         why = "" if letter.verdict is None or repaired else f" ({letter.verdict.reason})"
@@ -95,12 +100,24 @@ def verify(*, since: str, until: str, repair: bool, as_json: bool, **flags: Any)
     sys.exit(EXIT_GAPS if left else 0)
 
 
-def _sent(gaps: Iterable[Gap], resender: Resender | None) -> Iterator[tuple[Gap, Letter]]:
+def _window(config: Config, since: str, until: str | None, now_ns: int) -> Window:
+    since_ns = moment_ns("--since", since, now_ns)
+    until_ns = None if until is None else moment_ns("--until", until, now_ns)
+    if until_ns is None and since_ns >= now_ns:
+        refuse(f"--since: {since!r} is not in the past: nothing to compare")
+    if until_ns is not None and since_ns >= until_ns:
+        refuse(f"--until: {until!r} is not after --since {since!r}: nothing to compare")
+    return Window(since_ns, until_ns, now_ns, _saved_ns(config))
+
+
+def _sent(gaps: Iterable[Gap], resender: Resender | None, resent: Resent) -> Iterator[tuple[Gap, Letter]]:
     """Send gaps where that is wanted, some at a time; yield each with what became of it."""
     gaps = iter(gaps)
     while some := list(islice(gaps, _SENT_AT_ONCE)):
         letters = [_letter(gap, resender) for gap in some]
         if resender is not None and resender.stopped is None:
+            # Before they are sent: what is old is not shown at once, and must not be called missing.
+            resent.note(((gap.file.record.id, gap.offset) for gap in some), time.time_ns())
             resender.send(letters)
         yield from zip(some, letters, strict=True)
 

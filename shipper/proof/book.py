@@ -42,6 +42,8 @@ class Line(NamedTuple):
     start: int
     slot: int
     line_id: str = ""
+    part: int = 0
+    """Which part of the line it is: parts of one line, or of two, may have the same text."""
 
 
 class Missing(NamedTuple):
@@ -57,9 +59,9 @@ class Missing(NamedTuple):
 _SCHEMA = """
 CREATE TABLE line (
   id INTEGER PRIMARY KEY, family INTEGER, stamp INTEGER, digest BLOB, file INTEGER, start INTEGER,
-  slot INTEGER, line_id TEXT, outcome INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE spare (family INTEGER, digest BLOB, stamp INTEGER, outcome INTEGER, used INTEGER DEFAULT 0,
-  PRIMARY KEY (family, digest, stamp)) WITHOUT ROWID;
+  slot INTEGER, line_id TEXT, part INTEGER, outcome INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE spare (family INTEGER, digest BLOB, stamp INTEGER, line_id TEXT, part INTEGER, outcome INTEGER,
+  used INTEGER DEFAULT 0, PRIMARY KEY (family, digest, stamp)) WITHOUT ROWID;
 CREATE TABLE part (line_id TEXT, part INTEGER, parts INTEGER, PRIMARY KEY (line_id, parts, part));
 """
 
@@ -88,7 +90,8 @@ class Book:
     def expect(self, lines: Iterable[Line]) -> None:
         """Write down lines that should be in Loki."""
         self._db.executemany(
-            "INSERT INTO line (family, stamp, digest, file, start, slot, line_id) VALUES (?,?,?,?,?,?,?)",
+            "INSERT INTO line (family, stamp, digest, file, start, slot, line_id, part)"
+            " VALUES (?,?,?,?,?,?,?,?)",
             lines,
         )
 
@@ -145,32 +148,37 @@ class Book:
         execute = self._db.execute
         for entry in entries:
             outcome, sum_ = _outcome(entry.labels), digest(entry.line)
-            name = entry.meta.get("line_id", "")
-            exact = False
-            for id_, expected, line_id, now in execute(
-                "SELECT id, digest, line_id, outcome FROM line WHERE family = ? AND stamp = ?",
+            name, part = entry.meta.get("line_id", ""), part_number(entry.meta.get("part"))
+            exact, altered = False, []
+            for id_, expected, line_id, line_part, now in execute(
+                "SELECT id, digest, line_id, part, outcome FROM line WHERE family = ? AND stamp = ?",
                 (family, entry.stamp),
             ).fetchall():
-                if expected == sum_:
+                if expected == sum_ and (not name or (line_id, line_part) == (name, part)):
                     exact = True
                     if now in (Outcome.MISSING, Outcome.ALTERED):
                         execute("UPDATE line SET outcome = ? WHERE id = ?", (outcome, id_))
                 elif now == Outcome.MISSING and not (name and line_id == name):
                     # A part of the same line that was cut elsewhere says nothing of the other parts.
-                    execute("UPDATE line SET outcome = ? WHERE id = ?", (Outcome.ALTERED, id_))
-            if not exact and execute("SELECT 1 FROM line WHERE digest = ? LIMIT 1", (sum_,)).fetchone():
+                    altered.append(id_)
+            known = exact or execute("SELECT 1 FROM line WHERE digest = ? LIMIT 1", (sum_,)).fetchone()
+            if known and not exact:
                 execute(
-                    "INSERT OR IGNORE INTO spare (family, digest, stamp, outcome) VALUES (?,?,?,?)",
-                    (family, sum_, entry.stamp, outcome),
+                    "INSERT OR IGNORE INTO spare (family, digest, stamp, line_id, part, outcome)"
+                    " VALUES (?,?,?,?,?,?)",
+                    (family, sum_, entry.stamp, name, part, outcome),
                 )
+            # The text of another line is no trace of this one.
+            for id_ in altered if not known else ():
+                execute("UPDATE line SET outcome = ? WHERE id = ?", (Outcome.ALTERED, id_))
             if name:
-                part, parts = _number(entry.meta.get("part")), _number(entry.meta.get("parts"))
+                parts = part_number(entry.meta.get("parts"))
                 execute("INSERT OR IGNORE INTO part VALUES (?,?,?)", (name, part, parts))
 
     def match_spare(self, family: int) -> None:
         """Give to each line that is still missing an entry of the same text and slot, each entry once."""
         self._match(
-            "SELECT id, digest, slot FROM line WHERE family = ? AND outcome IN (0, 4) ORDER BY stamp, id",
+            "family = ? AND outcome IN (0, 4)",
             family,
             lambda outcome: outcome,
         )
@@ -178,7 +186,7 @@ class Book:
     def match_elsewhere(self, stranger: int) -> None:
         """Give to lines of any family what the family `stranger`, of which nothing is expected, shows."""
         self._match(
-            "SELECT id, digest, slot FROM line WHERE family != ? AND outcome = 0 ORDER BY stamp, id",
+            "family != ? AND outcome = 0",
             stranger,
             lambda _: Outcome.ELSEWHERE,
         )
@@ -187,11 +195,16 @@ class Book:
         execute = self._db.execute
         if not execute("SELECT 1 FROM spare WHERE family = ? AND NOT used LIMIT 1", (family,)).fetchone():
             return
-        for id_, sum_, slot in execute(lines, (family,)).fetchall():
+        rows = execute(
+            f"SELECT id, digest, slot, line_id, part FROM line WHERE {lines} ORDER BY stamp, id",  # noqa: S608 - ours
+            (family,),
+        ).fetchall()
+        for id_, sum_, slot, line_id, part in rows:
             spare = execute(
                 "SELECT stamp, outcome FROM spare WHERE family = ? AND digest = ? AND NOT used"
-                " AND stamp % 1000 % 500 = ? ORDER BY stamp LIMIT 1",
-                (family, sum_, slot),
+                " AND stamp % 1000 % 500 = ? AND (line_id = '' OR (line_id = ? AND part = ?))"
+                " ORDER BY stamp LIMIT 1",
+                (family, sum_, slot, line_id, part),
             ).fetchone()
             if spare:
                 execute("UPDATE line SET outcome = ? WHERE id = ?", (outcome_of(spare[1]), id_))
@@ -222,14 +235,17 @@ class Book:
             "UPDATE line SET outcome = ? WHERE id = ?", ((Outcome.UNSEEN, id_) for id_ in ids)
         )
 
-    def last_seen(self, family: int, file: int, before_ns: int) -> dict[Outcome, int]:
-        """Return the largest offset of a file's lines that were found with stamps before `before_ns`."""
-        rows = self._db.execute(
-            "SELECT outcome, max(start) FROM line WHERE family = ? AND file = ? AND stamp BETWEEN 1 AND ?"
-            " AND outcome BETWEEN 1 AND 5 GROUP BY outcome",
-            (family, file, before_ns),
-        )
-        return {Outcome(outcome): start for outcome, start in rows}
+    def last_flushed(self, family: int, file: int, before_ns: int) -> int:
+        """Return the largest offset of a file's lines found in their own stream with times before that.
+
+        Not of parts: these are found wherever they went.
+        """
+        (start,) = self._db.execute(
+            "SELECT coalesce(max(start), -1) FROM line WHERE family = ? AND file = ? AND line_id = ''"
+            " AND stamp BETWEEN 1 AND ? AND outcome = ?",
+            (family, file, before_ns, Outcome.THERE),
+        ).fetchone()
+        return int(start)
 
 
 def _outcome(labels: dict[str, str]) -> Outcome:
@@ -238,5 +254,6 @@ def _outcome(labels: dict[str, str]) -> Outcome:
     return Outcome.BACKFILLED if "backfill" in labels else Outcome.THERE
 
 
-def _number(text: str | None) -> int:
+def part_number(text: str | None) -> int:
+    """Return what the metadata `part` and `parts` say; 0 for anything else."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004 - a number of parts

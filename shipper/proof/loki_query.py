@@ -13,6 +13,7 @@ from shipper.proof.pages import PAGE, Ask, Next, Walk
 from shipper.push.retry import RetryPolicy, Rounds
 
 QUERY_PATH = "/loki/api/v1/query_range"
+LABEL_PATH = "/loki/api/v1/label/backfill/values"
 HEADERS = {
     # Structured metadata stand apart from the labels, which tell the streams.
     "X-Loki-Response-Encoding-Flags": "categorize-labels",
@@ -22,6 +23,7 @@ HEADERS = {
 _ANSWER_BYTES = 3_600_000
 """Loki's answers hold 4 MiB with all that belongs to the lines."""
 _DETAIL_CHARS = 300
+_MINUTE_NS = 60 * 10**9
 
 Fetch = Callable[[str], tuple[int, bytes]]
 """Path and query to status and body; raises `OSError` or `HTTPException`."""
@@ -53,6 +55,12 @@ class _Answer(msgspec.Struct, gc=False):
     data: _Data
 
 
+class _Labels(msgspec.Struct, gc=False):
+    status: str
+    data: list[str] | None = None
+
+
+_LABELS = msgspec.json.Decoder(_Labels)
 _DECODER = msgspec.json.Decoder(_Answer)
 
 
@@ -99,6 +107,29 @@ class Loki:
             wait_s, ended = rounds.failed()
             if step is Next.NEVER or ended:
                 raise Unanswered(f"{query}: {status or 'no answer'}: {found[:_DETAIL_CHARS]}")
+            self._sleep(wait_s)
+
+    def held_hours(self, query: str, now_ns: int) -> set[str] | None:
+        """Return which `backfill` streams the ingesters hold, flushed or not; None where they do not say.
+
+        They name the labels of all that they hold, whatever its time, though asked for the last minute.
+        """
+        words = {"query": query, "start": str(now_ns - _MINUTE_NS), "end": str(now_ns)}
+        rounds = Rounds(self._policy, self._chance)
+        while True:
+            try:
+                status, body = self._fetch(f"{LABEL_PATH}?{urlencode(words)}")
+            except (OSError, http.client.HTTPException):
+                status, body = 0, b""
+            if status == http.HTTPStatus.OK:
+                try:
+                    found = _LABELS.decode(body)
+                except (msgspec.MsgspecError, RecursionError):
+                    return None
+                return set(found.data or ()) if found.status == "success" else None
+            wait_s, ended = rounds.failed()
+            if ended or (status and status not in (408, 429) and status < 500):  # noqa: PLR2004 - the server's own troubles
+                return None
             self._sleep(wait_s)
 
     def _ask(self, query: str, ask: Ask) -> tuple[int, list[Entry] | str]:

@@ -27,7 +27,7 @@ def text(report: Report, found: Found, window: Window) -> Iterator[str]:
     """Yield the lines of the summary."""
     yield (
         f"{report.lines} lines of {report.files} files in {report.streams} kinds of streams, "
-        f"{_time(window.since_ns)} to {_time(window.until_ns)}"
+        f"{_time(window.since_ns)} to {_until(window)}"
     )
     for outcome, words in _WORDS.items():
         number = report.outcomes.get(outcome, 0)
@@ -63,7 +63,7 @@ def as_json(report: Report, found: Found, window: Window) -> dict[str, Any]:
     """Return the summary for programs."""
     return {
         "since": rfc3339(window.since_ns),
-        "until": rfc3339(window.until_ns),
+        "until": None if window.until_ns is None else rfc3339(window.until_ns),
         "files": report.files,
         "lines": report.lines,
         **{outcome.name.lower(): report.outcomes.get(outcome, 0) for outcome in _WORDS},
@@ -71,6 +71,10 @@ def as_json(report: Report, found: Found, window: Window) -> dict[str, Any]:
         "unread_bytes": found.unread_bytes,
         "not_on_disk": [record.path for record in found.gone],
     }
+
+
+def _until(window: Window) -> str:
+    return "now" if window.until_ns is None else _time(window.until_ns)
 
 
 def _time(ns: int) -> str:

@@ -7,21 +7,25 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from shipper.ledger import Segment
-from shipper.proof.book import Book, Line, Outcome, digest
+from shipper.proof.book import Book, Line, Outcome, digest, part_number
 from shipper.proof.loki_query import Loki
 from shipper.proof.on_disk import Found, Known, Reading, under_way
 from shipper.proof.pages import PAGE
+from shipper.proof.resent import Place
 from shipper.proof.selectors import Family, family, selector
-from shipper.proof.visible import may_be_unseen
+from shipper.proof.visible import FLUSHED_NS, SHOWN_AT_ONCE_NS, may_be_unseen
+from shipper.times import MAX_NS
 
 HOUR_NS = 3600 * 10**9
-UNTIMED_BACK_NS = 30 * 24 * HOUR_NS
-"""A line without a time is looked for this far before the window: when it was read is not known."""
+READ_BACK_NS = 30 * 24 * HOUR_NS
+"""A line with the time of reading is looked for this far before the window: when that was is not known."""
+_SHIFT_NS = HOUR_NS // 60
+"""A stamp can lie this far from where it is sought: lines that went by the clock shifted no other."""
 _SLACK_NS = HOUR_NS
 _BATCH = 20_000
 
 Say = Callable[[str], None]
-Letters = set[tuple[int, int]]
+Letters = set[Place]
 """Files' ids and offsets of the lines in the dead-letter file."""
 
 
@@ -29,7 +33,8 @@ class Window(NamedTuple):
     """Lines whose own time lies between these are compared."""
 
     since_ns: int
-    until_ns: int
+    until_ns: int | None
+    """None: lines that are ahead of the clock as well."""
     now_ns: int
     saved_ns: int
     """When the positions were saved last: nothing that they call settled was taken later."""
@@ -66,14 +71,24 @@ class Comparison:
     """One run. `compare`, then `gaps` as long as the book is open."""
 
     def __init__(  # noqa: PLR0917 - the comparison's wiring comes in as arguments
-        self, loki: Loki, reading: Reading, found: Found, window: Window, letters: Letters, say: Say
+        self,
+        loki: Loki,
+        reading: Reading,
+        found: Found,
+        window: Window,
+        letters: Letters,
+        resent: Mapping[Place, int],
+        say: Say,
     ) -> None:
         self._loki = loki
         self._reading = reading
         self._files = found.known
         self._window = window
         self._letters = letters
+        self._resent = resent
         self._say = say
+        self._held_hours: dict[int, set[str] | None] = {}
+        """By family: asked before its lines are, so that what is flushed in between is shown."""
         self._book = Book()
         self._families: dict[Family, int] = {}
         self.report = Report()
@@ -121,15 +136,17 @@ class Comparison:
 
     # ---- what should be there
 
-    def _expect(self, number: int, file: Known) -> None:
+    def _expect(self, at_file: int, file: Known) -> None:
         from_ = under_way(file.record, self._reading.streams)
-        since, until = self._window.since_ns, self._window.until_ns
+        window = self._window
+        since, until = window.since_ns, MAX_NS if window.until_ns is None else window.until_ns
         latest = file.mtime_ns
         lines: list[Line] = []
         slot = file.record.slot
         for segments in self._reading.segments(file):
             # A line without a time was written about when its neighbours were.
             latest = max((max(s.stamps) for s in segments if not _untimed(s)), default=latest)
+            written = min(latest, window.now_ns)
             for segment in segments:
                 name = family(segment.stream.labels)
                 index = self._index(name)
@@ -138,15 +155,16 @@ class Comparison:
                 for start, stamp, text, meta in zip(
                     segment.starts, segment.stamps, segment.texts, segment.metas, strict=True
                 ):
-                    if not since <= (latest if untimed else stamp) <= until:
+                    if not since <= (written if untimed else stamp) <= until:
                         continue
                     if start >= open_from:
                         self.report.under_way += 1
                         continue
-                    line_id = meta.get("line_id", "") if meta else ""
-                    lines.append(
-                        Line(index, 0 if untimed else stamp, digest(text), number, start, slot, line_id)
+                    line_id, part = (
+                        (meta.get("line_id", ""), part_number(meta.get("part"))) if meta else ("", 0)
                     )
+                    at = 0 if untimed else stamp
+                    lines.append(Line(index, at, digest(text), at_file, start, slot, line_id, part))
             if len(lines) >= _BATCH:
                 self._book.expect(lines)
                 lines.clear()
@@ -157,22 +175,24 @@ class Comparison:
     def _ask(self, name: Family, index: int, first_ns: int, last_ns: int) -> None:
         others = self._families
         query = selector(name, others, restamped=False)
+        now_ns = self._window.now_ns
         if last_ns:
-            self._read(index, query, first_ns, last_ns, PAGE)
+            if first_ns < now_ns - SHOWN_AT_ONCE_NS:
+                self._held_hours[index] = self._loki.held_hours(query, now_ns)
+            # No stream has an entry much ahead of the clock.
+            last_ns = min(last_ns + _SHIFT_NS, now_ns + HOUR_NS)
+            self._read(index, query, max(1, first_ns - _SHIFT_NS), last_ns, PAGE)
             self._book.match_spare(index)
             # With several ingesters an answer can have a hole: each missing stretch is asked for by itself.
             for start_ns, end_ns in self._book.runs(index):
-                self._read(index, query, start_ns, end_ns, self._loki.sure)
+                self._read(index, query, start_ns, min(end_ns, last_ns), self._loki.sure)
             self._book.match_spare(index)
         query = selector(name, others, restamped=True)
         for page in (PAGE, self._loki.sure):
-            missing = next(self._book.missing(index), None)
-            if missing is None:
+            if next(self._book.missing(index), None) is None:
                 return
-            back_ns = (
-                missing.stamp - 24 * HOUR_NS if missing.stamp else self._window.since_ns - UNTIMED_BACK_NS
-            )
-            self._read(index, query, back_ns, self._window.now_ns + HOUR_NS, page)
+            since_ns = max(1, self._window.since_ns - READ_BACK_NS)
+            self._read(index, query, since_ns, now_ns + HOUR_NS, page)
             self._book.match_spare(index)
 
     def _read(self, index: int, query: str, first_ns: int, last_ns: int, page: int) -> None:
@@ -185,7 +205,8 @@ class Comparison:
         for index, name in enumerate(names) if missing else ():
             if index not in expected:
                 query = selector(name, names, restamped=False)
-                self._read(index, query, min(missing), max(missing), PAGE)
+                last_ns = min(max(missing), self._window.now_ns + HOUR_NS)
+                self._read(index, query, min(missing), last_ns, PAGE)
                 self._book.match_elsewhere(index)
 
     def _judge(self) -> None:
@@ -195,14 +216,20 @@ class Comparison:
             if file_id in ids:
                 self._book.bury(ids[file_id], offset)
         now_ns = self._window.now_ns
-        seen: dict[tuple[int, int], dict[Outcome, int]] = {}
+        flushed: dict[tuple[int, int], int] = {}
         unseen = []
         for line in self._book.missing():
+            if not line.stamp:
+                continue
             place = line.family, line.file
-            if place not in seen:
-                seen[place] = self._book.last_seen(*place, now_ns - 3 * HOUR_NS)
-            taken_by = self._taken_by_ns(self._files[line.file])
-            if line.stamp and may_be_unseen(line.stamp, line.start, now_ns, taken_by, seen[place]):
+            if place not in flushed:
+                flushed[place] = self._book.last_flushed(*place, now_ns - FLUSHED_NS)
+            file = self._files[line.file]
+            resent_ns = self._resent.get((file.record.id, line.start), 0)
+            taken_by_ns = max(resent_ns, self._taken_by_ns(file))
+            later_shown = not resent_ns and flushed[place] > line.start
+            hours = self._held_hours.get(line.family)
+            if may_be_unseen(line.stamp, now_ns, taken_by_ns, hours, later_shown=later_shown):
                 unseen.append(line.id)
         self._book.unseen(unseen)
 

@@ -32,6 +32,7 @@ class Verified:
         *,
         hours: float = 24,
         letters: set[tuple[int, int]] | None = None,
+        resent: dict[tuple[int, int], int] | None = None,
         sources: list[Source] | None = None,
         queried: Queried | None = None,
     ) -> None:
@@ -45,8 +46,9 @@ class Verified:
             Loki(self.queried, lambda _s: None, lambda: 0.5),
             Reading(found, None, 64 << 20, 256 << 10, now_ns),
             on_disk,
-            Window(now_ns - round(hours * HOUR_NS), now_ns, now_ns, now_ns),
+            Window(now_ns - round(hours * HOUR_NS), None, now_ns, now_ns),
             letters or set(),
+            resent or {},
             lambda _text: None,
         )
         self.report: Report = comparison.compare()
@@ -346,3 +348,106 @@ def test_a_file_renamed_within_its_directory_is_still_compared(world: Make) -> N
     done = Verified(made)
 
     assert [f"{made.logs}/a.jsonl.1"] == [gap.file.path for gap in done.gaps]
+
+
+def test_what_lies_in_a_backfill_stream_that_is_not_flushed_is_no_gap(world: Make) -> None:
+    """Later lines of the file, as old, are shown: they went into their own stream."""
+    made = world()
+    made.start()
+    made.write("a.jsonl", *[made.line(f"line {n}", ago_s=4 * 3600 - n) for n in range(3)])
+    made.settle()
+    made.write("b.jsonl", made.line("late", ago_s=6 * 3600), made.line("line 4", ago_s=4 * 3600 - 100))
+    made.settle()
+    hiding = Queried(made.model)
+    hiding.hidden = lambda stamp: stamp < made.clock.time_ns() - 5 * HOUR_NS
+
+    done = Verified(made, queried=hiding)
+
+    assert not done.gaps
+    assert done.count(Outcome.UNSEEN) == 1
+
+
+def test_a_part_that_was_found_in_another_stream_tells_nothing_of_older_lines(world: Make) -> None:
+    """Middle parts of long lines are alike: those of a recent line are none of an old one's."""
+    made = world()
+    made.start()
+    made.write("a.jsonl", made.line("now"))
+    made.settle()
+    long = "x" * 700_000
+    made.write(
+        "b.jsonl",
+        made.line("ahead", ago_s=-3600),
+        *[made.line(f"now {n}", ago_s=60 - n) for n in range(20)],
+        *[made.line(f"old {n}", ago_s=5 * 3600 - n) for n in range(3)],
+        made.line(long, ago_s=5 * 3600 - 4),
+        made.line(long, ago_s=10),
+    )
+    made.settle()
+    hiding = Queried(made.model)
+    hiding.hidden = lambda stamp: stamp < made.clock.time_ns() - 3 * HOUR_NS
+
+    done = Verified(made, queried=hiding)
+
+    assert not done.gaps
+    assert done.count(Outcome.UNSEEN) == 6
+
+
+@pytest.mark.parametrize("alike", [0, 1])
+def test_a_missing_part_is_missed_though_another_has_the_same_text(world: Make, alike: int) -> None:
+    """Of another line, or of the same one; all have the time of reading."""
+    made = world()
+    old_s = 30 * 86400
+    size = (600_000, 1_000_000)[alike]
+    lines = [made.line("x" * size, ago_s=old_s - n) for n in range(2 - alike)]
+    shipped(lambda **_: made, *lines)
+    kept = next(kept for labels, kept in made.model.entries.items() if "restamped" in dict(labels))
+    gone = next(key for key, meta in sorted(kept.items()) if meta.get("part") == "2")
+    line_id = kept.pop(gone)["line_id"]
+    made.clock.elapsed_s += 3 * 3600
+
+    done = Verified(made, hours=24 * 40)
+
+    assert [(gap.meta["line_id"], gap.meta["part"]) for gap in done.gaps if gap.meta] == [(line_id, "2")]
+
+
+def test_a_missing_line_beside_one_that_was_shifted_is_missed(world: Make) -> None:
+    """What stands at its nanosecond is its equal neighbour's text, or that of a line expected elsewhere."""
+    made = world()
+    shipped(lambda **_: made, made.line("one <1>"), made.line("two"))
+    (kept,) = made.model.entries.values()
+    first, second = sorted(kept)
+    del kept[first]
+    kept[first[0], second[1]] = kept.pop(second)
+
+    assert Verified(made).texts == [first[1]]
+
+
+def test_what_was_sent_again_lately_may_be_unseen(world: Make) -> None:
+    """A repaired line of four hours ago is not shown before it is flushed, though all others are."""
+    made = world()
+    shipped(lambda **_: made, *[made.line(f"line <{n}>", ago_s=4 * 3600 - n) for n in range(5)])
+    forget(made, "<2>")
+    (gap,) = Verified(made).gaps
+    place = gap.file.record.id, gap.offset
+
+    done = Verified(made, resent={place: made.clock.time_ns()})
+
+    assert (len(done.gaps), done.count(Outcome.UNSEEN)) == (0, 1)
+
+
+@pytest.mark.parametrize("text", ["ahead", "no time"])
+def test_lines_ahead_of_the_clock_and_those_without_a_time_after_them_are_compared(
+    world: Make, text: str
+) -> None:
+    """A year ahead: they stand under the time of reading, and one is missing there."""
+    made = world()
+    made.start()
+    made.write("a.jsonl", made.line("ahead", ago_s=-365 * 86400), '{"text": "no time"}')
+    made.settle()
+    assert not Verified(made).gaps
+    forget(made, text)
+
+    done = Verified(made)
+
+    assert done.report.lines == 2
+    assert [text in line for line in done.texts] == [True]

@@ -33,6 +33,8 @@ class Queried:
         words = {name: values[0] for name, values in parse_qs(urlsplit(path).query).items()}
         self.asked.append(words)
         wanted, _, filters = words["query"].partition("}")
+        if urlsplit(path).path.endswith("/label/backfill/values"):
+            return 200, json.dumps({"status": "success", "data": self._held_hours(wanted)}).encode()
         start, end, limit = int(words["start"]), int(words["end"]), int(words["limit"])
         entries = sorted(
             (stamp, line, labels, meta)
@@ -61,6 +63,15 @@ class Queried:
             for stamp, line, labels, meta in shown
         ]
         return 200, json.dumps({"status": "success", "data": {"result": result}}).encode()
+
+    def _held_hours(self, wanted: str) -> list[str]:
+        """Return the hours of the backfill streams that are not flushed; what is not shown is not."""
+        return [
+            dict(labels)["backfill"]
+            for labels, kept in self.model.entries.items()
+            if "backfill" in dict(labels) and _matches(wanted, dict(labels))
+            if any(self.hidden(stamp) for stamp, _ in kept)
+        ]
 
 
 def _matches(selector: str, labels: dict[str, str]) -> bool:
