@@ -43,6 +43,7 @@ class Known:
         self.unlist_inode(tracked)
         tracked.fd = fd
         self.open[tracked.id] = tracked
+        self.unreadable.pop(tracked.path, None)
         tracked.dev, tracked.ino = status.st_dev, status.st_ino
         tracked.size = max(tracked.size, status.st_size)
         tracked.mtime_ns = status.st_mtime_ns
