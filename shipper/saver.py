@@ -8,13 +8,15 @@ import threading
 from collections.abc import Callable
 
 from shipper import positions
+from shipper.lock import Lock
 
 
 class BackgroundSaver:
     """Writes one save at a time; `wake` is called from the thread when it has ended."""
 
-    def __init__(self, directory: pathlib.Path, wake: Callable[[], None]) -> None:
+    def __init__(self, directory: pathlib.Path, lock: Lock, wake: Callable[[], None]) -> None:
         self._directory = directory
+        self._lock = lock
         self._wake = wake
         self._jobs: queue.SimpleQueue[tuple[bytes, int] | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
@@ -40,10 +42,19 @@ class BackgroundSaver:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             data, number = job
-            problem = ""
-            try:
-                positions.save(self._directory, data)
-            except OSError as error:
-                problem = f"{self._directory}: {error.strerror or error}"
-            self._ended.put((number, problem))
+            self._ended.put((number, self._save(data)))
             self._wake()
+
+    def _save(self, data: bytes) -> str:
+        """Return what went wrong. Where the lock was lost in between, it is not said to be saved."""
+        problem = self._lock.problem()
+        if problem:
+            return problem
+        try:
+            positions.save(self._directory, data)
+        except OSError as error:
+            problem = f"{self._directory}: {error.strerror or error}"
+        if not self._lock.stands():
+            return problem or f"{self._directory}: the lock was lost meanwhile"
+        self._lock.saved()
+        return problem

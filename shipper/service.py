@@ -17,6 +17,8 @@ from shipper.config import Config, ConfigError
 from shipper.deadletter import DeadLetters
 from shipper.engine import Engine
 from shipper.follow.inotify import Watcher
+from shipper.guard import Guard
+from shipper.lock import Lock
 from shipper.logs import Log
 from shipper.metrics import Metrics
 from shipper.pages import Published
@@ -40,7 +42,7 @@ class SystemClock:
 class Service:
     """Everything that `run` starts, wired."""
 
-    def __init__(self, config: Config, *, watch: bool = True) -> None:
+    def __init__(self, config: Config, lock: Lock, *, watch: bool = True) -> None:
         self.config = config
         self.metrics = Metrics()
         redactor = config.redactor()
@@ -52,7 +54,7 @@ class Service:
         )
         self._bell = Bell()
         self._client = Client(Way(config.endpoint, self.tell), self._bell.ring)
-        self._saver = BackgroundSaver(config.state_dir, self._bell.ring)
+        self._saver = BackgroundSaver(config.state_dir, lock, self._bell.ring)
         self._dead = DeadLetters(config.state_dir / "dead-letters.jsonl", config.dead_letter_max_bytes)
         self._watcher = Watcher() if watch else None
         self.engine = Engine(
@@ -71,6 +73,7 @@ class Service:
             max_open=room.make(config.max_open_files, self.tell),
             redactor=redactor,
         )
+        self.guard = Guard(lock, config.state_dir, self.tell, self.engine.saves.now)
         self.metrics.expect("redactions", [rule.name for rule in config.redact_rules])
         self.published = Published(self.metrics)
         self._pace = Pace()
@@ -123,8 +126,9 @@ class Service:
         while not until():
             if self._hung_up:
                 self._reload()
+            self.guard.look(time.monotonic())
             try:
-                pause_s = self.engine.pump()
+                pause_s = 1.0 if self.guard.lost else self.engine.pump()
             except Exception as error:  # noqa: BLE001 - the one named boundary of the process
                 text = f"{type(error).__name__}: {error}"
                 self.metrics.add("internal_errors")
@@ -138,7 +142,8 @@ class Service:
                 )
                 pause_s = 1.0
             else:
-                self._systemd.beat(self._brief)
+                if not self.guard.lost:
+                    self._systemd.beat(self._brief)
             self._publish()
             if pause_s > 0 and not until():
                 watcher = None if self.engine.stopping else self._watcher
@@ -152,7 +157,8 @@ class Service:
         stops = self.stops
 
         def over() -> bool:
-            return self.engine.settled or time.monotonic() >= deadline or self.stops > stops
+            over = self.engine.settled or self.guard.lost or time.monotonic() >= deadline
+            return bool(over) or self.stops > stops
 
         self.run(over)
         if self.engine.acknowledged:
@@ -253,6 +259,7 @@ class Service:
         names = [source.name for source in self.config.sources]
         status = look(self.engine, self._watcher, self._dead, names, now_s=now_s, wall_ns=wall_ns)
         status["reload_problem"] = self._reload_problem
+        status["save_problem"] = self.guard.lost or status["save_problem"]
         status["loki"] = self.config.endpoint.base_url
         status["lines_per_second"] = self._pace.per_second(now_s, status["entries_sent"])
         status["uptime_seconds"] = round((wall_ns - self.started_ns) / 1e9, 1)

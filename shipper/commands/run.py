@@ -15,7 +15,7 @@ from shipper import config as configuration
 from shipper import notify
 from shipper.commands.flags import EXIT_CONFIG, duration, load, loader, options
 from shipper.config import Config
-from shipper.lock import AlreadyRunning, lock
+from shipper.lock import AlreadyRunning, Lock
 from shipper.service import Service, is_terminal
 from shipper.web import Server
 
@@ -42,9 +42,9 @@ def run(*, once: bool, once_timeout: str, **flags: Any) -> None:
         notify.of_this_process().send(notify.message(ready=True, status="switched off by loki_enabled"))
         return
     config = load(flags)
-    lock_fd = _lock(config)
+    lock = _lock(config)
     try:
-        service = Service(config, watch=not once)
+        service = Service(config, lock, watch=not once)
         service.install_signals()
         if not once:
             service.reload_on_hangup(loader(flags))
@@ -57,7 +57,7 @@ def run(*, once: bool, once_timeout: str, **flags: Any) -> None:
             )
         code = _once(service, patience_s) if once else _follow(service)
     finally:
-        os.close(lock_fd)
+        lock.close()
     sys.exit(code)
 
 
@@ -93,7 +93,8 @@ def _once(service: Service, patience_s: float) -> int:
         progress = engine.sender.sent + engine.sender.dropped
         if progress != seen:
             seen, deadline = progress, time.monotonic() + patience_s
-        return engine.caught_up or service.stops > 0 or time.monotonic() >= deadline
+        over = engine.caught_up or service.guard.lost or time.monotonic() >= deadline
+        return bool(over) or service.stops > 0
 
     if is_terminal():
         _with_bar(service, over)
@@ -127,9 +128,9 @@ def _with_bar(service: Service, over: Callable[[], bool]) -> None:
         service.run(step)
 
 
-def _lock(config: Config) -> int:
+def _lock(config: Config) -> Lock:
     try:
-        return lock(config.state_dir)
+        return Lock(config.state_dir)
     except AlreadyRunning as error:
         click.echo(str(error), err=True)
     except OSError as error:

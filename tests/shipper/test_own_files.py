@@ -11,7 +11,7 @@ from shipper_world import World
 
 from shipper import positions
 from shipper.deadletter import DeadLetters
-from shipper.lock import lock
+from shipper.lock import Lock
 
 Make = Callable[..., World]
 Put = Callable[[pathlib.Path], None]
@@ -71,7 +71,7 @@ def test_a_lock_that_is_no_file_is_refused(tmp_path: pathlib.Path, kind: str) ->
     KINDS[kind](tmp_path / "lock")
 
     with pytest.raises(OSError, match=r"regular file|symbolic|[Dd]irectory"):
-        lock(tmp_path)
+        Lock(tmp_path)
 
 
 @pytest.mark.timeout(60)

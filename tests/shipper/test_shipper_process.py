@@ -15,6 +15,7 @@ from programs import WITHIN_S, Program, page
 from receiver import Answer, Receiver
 
 from shared import healthcheck
+from shipper.lock import Lock
 
 
 @pytest.fixture
@@ -289,3 +290,48 @@ def test_flags_and_environment_lead_through_a_proxy_to_a_loki_that_wants_a_certi
     assert [asked.line for asked in gateway.asked][-1] == "POST /loki/api/v1/push HTTP/1.1"
     for one in (nameless, checked, done):
         assert "hidden" not in one.stdout + one.stderr
+
+
+def test_a_shipper_whose_state_directory_another_took_stands_still(
+    program: Program, tmp_path: pathlib.Path
+) -> None:
+    """Of two that read the same files one would show each line twice; its health says what happened."""
+    address = program.start()
+    program.write("a.jsonl", 3)
+    program.until(lambda: program.arrived() == 3, "the lines have arrived")
+    other = Lock(tmp_path / "other")
+    try:
+        (tmp_path / "other" / "lock").rename(
+            program.state / "lock"
+        )  # as if all had been removed and made anew
+        program.until(lambda: page(address, "/health")[0] == 503, "it says so")
+        program.write("b.jsonl", 3)
+        after = program.call("run", "--listen-address", "")
+    finally:
+        other.close()
+    code, text = page(address, "/health")
+
+    assert (code, program.arrived()) == (503, 3)
+    assert "another shipper" in text
+    assert "event=state_directory_taken_away" in program.log.read_text()
+    assert after.returncode == 2
+    program.running[0].send_signal(signal.SIGTERM)
+    assert program.running[0].wait(timeout=10) == 0
+
+
+def test_a_state_directory_that_is_removed_is_made_anew(program: Program) -> None:
+    """What was sent is known still: nothing is sent again, by this run or the next."""
+    program.start()
+    program.write("a.jsonl", 3)
+    program.until(lambda: program.arrived() == 3, "the lines have arrived")
+    program.state.rename(program.state.with_name("removed"))
+    program.until((program.state / "positions.json").exists, "it is there again")
+    program.write("a.jsonl", 2)
+    program.until(lambda: program.arrived() == 5, "the others have arrived")
+    program.running[0].send_signal(signal.SIGTERM)
+    code = program.running[0].wait(timeout=10)
+    program.call("run", "--once", "--listen-address", "")
+
+    assert code == 0
+    assert program.arrived() == 5
+    assert "event=state_directory_made_anew" in program.log.read_text()
