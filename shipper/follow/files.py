@@ -164,6 +164,7 @@ class Files:
         """Look at what has happened: inotify's hints, and every ten seconds everything."""
         self._descriptors.begin_turn(now_s)
         self.copies.begin_turn()
+        self._search.begin_turn()
         self._restoring.let_leave(now_s)
         if self._watcher is not None:
             hints = self._watcher.hints()

@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 from shipper.follow import identity, packed
 from shipper.follow.known import Known
+from shipper.follow.listing import Listing
 from shipper.follow.tracked import holds, tail_of
 from shipper.follow.tree import Refused, open_regular
 from shipper.positions import FileRecord
 
-_SEARCHED_PER_DIRECTORY = 5000
+_MOST_LISTED = 20_000
+"""So many first KiB are kept within a turn."""
 
 
 class Sought(NamedTuple):
@@ -34,6 +36,11 @@ class Search:
         self._known = known
         self._tell = tell
         self.scratch = scratch
+        self._listings: dict[str, Listing] = {}
+
+    def begin_turn(self) -> None:
+        """Forget what the directories held in the turn before."""
+        self._listings.clear()
 
     def record(self, record: FileRecord, root: str | None) -> Sought | None:
         """Return the file of a record: at its path, if a pattern with this root covers it, else beside it."""
@@ -69,22 +76,40 @@ class Search:
     ) -> Sought | None:
         """Look among the regular files of the directory for the content; device and inode are hints."""
         directory = os.path.dirname(path)  # noqa: PTH120 - paths are plain text here, thousands of them
-        try:
-            with os.scandir(directory) as entries:
-                names = [e for _, e in zip(range(_SEARCHED_PER_DIRECTORY), entries, strict=False)]
-                names = [e for e in names if e.is_file(follow_symlinks=False)]
-        except OSError:
-            return None
         base = os.path.basename(path)  # noqa: PTH119 - as above
-        names.sort(
-            key=lambda e: (inode is None or e.inode() != inode[1], not e.name.startswith(base), e.name)
-        )
         root = os.path.realpath(directory)
-        for entry in names:
-            sought = self._is_it(entry.path, root, wanted, inode, skip)
+        if skip is not None:
+            self._listings.pop(directory, None)  # a copy may have been made in a file that was there
+        listing = self._listing(directory, root)
+        for name in listing.like(wanted, None if inode is None else inode[1], base):
+            sought = self._is_it(name, root, wanted, inode, skip)
             if sought is not None:
                 return sought
         return None
+
+    def _listing(self, directory: str, root: str) -> Listing:
+        listing = self._listings.get(directory)
+        if listing is None or not listing.is_of_now(directory):
+            if sum(map(len, self._listings.values())) > _MOST_LISTED:
+                self._listings.clear()
+            listing = self._listings[directory] = Listing(directory, lambda path: self._head_of(path, root))
+        return listing
+
+    def _head_of(self, path: str, root: str) -> bytes:
+        """Return the first bytes of a file's content, packed or not; none of what cannot be read."""
+        try:
+            fd = open_regular(path, root)
+        except (Refused, OSError):
+            return b""
+        try:
+            if path.endswith(".gz"):
+                return packed.head(fd, identity.HEAD_BYTES)
+            return os.pread(fd, identity.HEAD_BYTES, 0)
+        except (OSError, zlib.error) as error:
+            self._tell("unreadable_file", level="warning", path=path, error=str(error))
+            return b""
+        finally:
+            os.close(fd)
 
     def _at_path(
         self, path: str, root: str, wanted: identity.Fingerprint, known_inode: tuple[int, int]

@@ -12,6 +12,9 @@ import pytest
 from shipper_world import World
 
 from shipper import positions
+from shipper.follow import identity, tree
+from shipper.follow.known import Known
+from shipper.follow.search import Search
 from shipper.sources.base import Source
 from shipper.sources.jsonl import Jsonl
 from shipper.sources.loki_mode import LokiMode
@@ -220,18 +223,50 @@ def test_a_packed_file_of_several_members_is_found_and_read_on(world: Make, cut:
     assert one.lost_bytes == 0
 
 
-@pytest.mark.parametrize("held", [512, 1])
-def test_a_file_moved_to_another_directory_while_it_runs_goes_on_there(world: Make, held: int) -> None:
-    """Whether it is held open, or was closed for others."""
-    one = world(max_open=held)
-    path = one.write("a.jsonl", *lines(one, 0, 30))
+def test_many_files_moved_while_down_are_sought_in_a_directory_that_is_read_once(
+    world: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand of them among a thousand new ones would otherwise be a million files opened."""
+    one = world()
+    count = 60
+    paths = [one.write(f"{number:03}.jsonl", *lines(one, number, number + 1)) for number in range(count)]
     one.start()
     one.settle()
-    one.write("c.jsonl", *lines(one, 30, 35))
-    one.settle()
-    move(path, one.logs / "z/2026/a.jsonl")
-    one.write("a.jsonl", *lines(one, 35, 40))
+    one.crash()
+    for path in paths:
+        move(path, one.logs / "2026" / path.name)
+        one.write(path.name, *lines(one, count, count + 1))
+    opened = []
+
+    def open_regular(path: str, root: str) -> int:
+        opened.append(path)
+        return tree.open_regular(path, root)
+
+    monkeypatch.setattr("shipper.follow.search.open_regular", open_regular)
+    one.start()
     one.settle()
 
-    assert texts(one) == numbers(40)
-    assert (one.model.repeats, one.lost_bytes) == (0, 0)
+    assert len(texts(one)) == 2 * count
+    assert len(opened) <= 5 * count
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_comes_into_a_directory_between_two_searches_is_found(world: Make, again: bool) -> None:  # noqa: FBT001 - two cases
+    """What was listed is not listed again within a turn, unless a name has come or gone."""
+    one = world()
+    path = one.write("a.jsonl", *lines(one, 0, 20))
+    search = Search(Known(), one.tell, None)
+    wanted = identity.fingerprint(path.read_bytes(), 100, path.read_bytes()[:100])
+    path.rename(one.root / "away")
+    assert search.beside(str(path), wanted) is None
+    os.utime(one.logs, ns=(0, 0))
+    search.begin_turn()
+    assert search.beside(str(path), wanted) is None
+    (one.root / "away").rename(one.logs / "b.jsonl")
+    if again:
+        search.begin_turn()
+    found = search.beside(str(path), wanted)
+
+    assert found is not None
+    os.close(found.fd)
+    assert found.path == f"{one.logs}/b.jsonl"
