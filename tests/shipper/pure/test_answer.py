@@ -25,6 +25,7 @@ TABLE = [
     (400, "entry for stream '{}' has timestamp too new: 2027-01-01", Action.TOO_NEW, "too_new"),
     (400, "Max entry size '262144' bytes exceeded for stream", Action.BISECT, "line_too_long"),
     (400, "max entry size '262144' bytes exceeded for stream", Action.BISECT, "line_too_long"),
+    (400, "max entry size exceeded", Action.BISECT, "line_too_long"),
     (400, "entry has 16 label names; limit 15", Action.BISECT, "labels"),
     (400, "stream has label value too long: 'x'", Action.BISECT, "labels"),
     (400, "stream is missing required labels", Action.BISECT, "labels"),
@@ -60,6 +61,7 @@ TABLE = [
         Action.SPLIT,
         "too_large",
     ),
+    (500, "rpc error: code = ResourceExhausted desc = x", Action.SPLIT, "too_large"),
     (500, "at least 1 live replicas required", Action.REPEAT, "server_error"),
     (502, "<html>bad gateway</html>", Action.REPEAT, "server_error"),
     (503, "", Action.REPEAT, "server_error"),
@@ -94,6 +96,11 @@ def test_only_204_is_an_acknowledgement(status: int, text: str) -> None:
     assert (verdict.action is Action.DELIVERED) == (status == 204)
     assert verdict.reason in ("", *REASONS)
     assert len(verdict.detail) <= 300
+
+
+def test_no_status_but_204_is_an_acknowledgement_without_a_text() -> None:
+    """Each of them, whatever a gateway invents."""
+    assert [status for status in range(100, 1000) if judge(status, "").action is Action.DELIVERED] == [204]
 
 
 @pytest.mark.parametrize(("timed_out", "reason"), [(True, "timeout"), (False, "unreachable")])
