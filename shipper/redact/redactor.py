@@ -115,6 +115,21 @@ class Redactor:
     def _judged(self, line: bytes, rules: list[str], *, cut: bool) -> bytes | None:
         """Return a line without its secrets; None where there is too much to judge."""
         suspects = Suspects()
+        for number in range(_PASSES):
+            before = len(rules)
+            built_in = self._built_in(line, rules, suspects, cut=cut)
+            if built_in is None or self._own is None or (number and len(rules) == before):
+                return built_in
+            before = len(rules)
+            own = _unstreamed(built_in, self._own.finds, rules)
+            masked = self._own.masked(own, rules) if own is not None else None
+            if masked is None or len(rules) == before:
+                return masked
+            # What stood against a built-in rule can stand against a mask now.
+            line = masked
+        return line
+
+    def _built_in(self, line: bytes, rules: list[str], suspects: Suspects, *, cut: bool) -> bytes | None:
         for _ in range(_PASSES):
             before = len(rules)
             # Streams first: half a key that is masked alone would leave the other half.
@@ -128,10 +143,7 @@ class Redactor:
             rules += [rule for rule, _ in hits]
             if len(rules) == before:
                 break
-        if self._own is None:
-            return line
-        own = _unstreamed(line, self._own.finds, rules)
-        return self._own.masked(own, rules) if own is not None else None
+        return line
 
     def _found(self, line: bytes, suspects: Suspects, *, cut: bool) -> list[Secret]:
         hits: list[Secret] = []
@@ -145,12 +157,12 @@ class Redactor:
             rule = self._rules[index]
             single = self._single[index].match(line, start)
             spans = rule.spans(line, single, cut) if single else []
+            spans = [(max(first, done), last) for first, last in spans if last > done]
             if spans:
-                spans = [(max(first, done), max(last, done)) for first, last in spans]
                 done = spans[-1][1]
                 hits.append((rule.name, spans))
-                # The last byte of one secret can be the edge of the next.
-                at = done - 1
+                # The last byte of one secret can be the edge of the next; some end before what tells of them.
+                at = max(start + 1, done - 1)
             else:
                 # The value may hold a secret of another kind, whose edge is the byte before it.
                 inside = single.start(1) if single and single.re.groups else 0

@@ -106,7 +106,9 @@ _PROVIDERS = (
         rb"tvly-(?:dev-|prod-)?" + _W + rb"{30,}",
         rb"fc-" + _X + rb"{32}",
         rb"pcsk_" + _W + rb"{40,}",
+        rb"jina_" + _A + rb"{50,}",
     ),
+    _prefixed("search_key", EDGE, (rb"pa-" + _W + rb"{40,}",), values.key),
 )
 
 _SERVICES = (
@@ -157,17 +159,28 @@ _CLOUD = (
     _token("azure_key", rb"[A-Za-z0-9_~.]{3}[0-9]Q~[A-Za-z0-9_~.\-]{31,34}"),
 )
 
+_PASSWORD = rb"(?:[^\s/\"'\\]|'[A-Za-z0-9%]|\\+u00(?:26|3[CcEe]))"
+"""In a URL, with signs that should have been encoded and are not; a quote only within a word."""
+
+_KEYS = (
+    _named("private_key", rb"----(?:-| )BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?(?:-| )----", pem.spans),
+    _named("private_key", rb"Private-Lines: [0-9]+", pem.spans),
+    _named("private_key", rb"-----END [A-Z0-9 ]*PRIVATE KEY", pem.spans_before),
+)
+
 _SHAPES = (
-    _named("private_key", rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----", pem.spans),
     _edged(
         "jwt",
         rb"eyJ" + _W + rb"{8,}\.eyJ" + _W + rb"{8,}\." + _W + rb"{8,}",
         rb"eyJ" + _W + rb"{15,}\." + _W + rb"*\." + _W + rb"+\." + _W + rb"+\." + _W + rb"+",
     ),
     _prefixed("bearer_token", rb"(?i:bearer)(?:\s+|%20|\+)", (rb"[A-Za-z0-9._~+/=\-]{16,}",), values.mixed),
+    _named("basic_auth", rb"[\"']auth\\*[\"']\s*:\s*\\*[\"']([A-Za-z0-9+/]{8,}={0,2})", values.basic),
     _named("basic_auth", rb"(?i:basic)(?:\s+|%20|\+)([A-Za-z0-9+/]{8,}={0,2})", values.basic),
     _named(
-        "url_password", rb":(?:\\*/){2}[^\s/?#:@\"'\\<>\[\](){}]*:([^\s/?#\"'\\@<>{}\[\]]+)@", values.password
+        "url_password",
+        rb":(?:\\*/){2}([^\s/?#:@\"'\\<>\[\](){}]*)(?::(" + _PASSWORD + rb"+))?@",
+        values.userinfo,
     ),
 )
 
@@ -179,21 +192,81 @@ _FIELDS = (
     rb"passw(?:or)?d|passphrase|secret|api[_-]?key|secret[_-]?key|access[_-]?key|account[_-]?key|shared[_-]?access[_-]?key"
     rb"|secret[_-]?access[_-]?key|(?:access|refresh|auth|session|security|bearer|id|api)[_-]?token"
 )
+_OPAQUE = rb"token|(?:signing|encryption|master|deploy)[_-]?key|credentials?|pwd|pass"
+"""Names of much else too."""
 _QUERY = (
     rb"key|api[_-]?key|token|access[_-]?token|refresh[_-]?token|id[_-]?token|auth|sig|signature|secret|client[_-]?secret|password"
-    rb"|x-amz-signature|x-amz-security-token|x-goog-signature"
+    rb"|pwd|pass|jwt|bearer|subscription-key|x-amz-signature|x-amz-security-token|x-goog-signature"
 )
 _IS = rb"\\*[\"']?\s*(?::|=>?)\s*"
 _QUOTED = rb"(?:\[\s*)?(\\*[\"'])"
+
+_ANY = _HEADERS + rb"|" + _FIELDS + rb"|" + _OPAQUE
+_NEXT = rb"(?:\\*[\"'`]?\s*(?::|=>?)\s*|\\*[\"'`]\s*,\s*)(?:\[\s*)?(?:\\*[\"'`])?"
+"""Between a name and its value, in settings, programs, and lists of pairs."""
+_OPAQUE_VALUE = rb"[A-Za-z0-9_+/=.~%\-]{16}"
+_WORD = rb"[^\s\"'`\\<>&;|(){}\[][^\s\"'`\\<>&;|(){}]{7,}"
+"""Of a command line. No mask is one: it would be judged a second time."""
+_SPOKEN = rb"(?i:secret[ _-]access[ _-]key|authtoken|api[_-]key|access[_-]token)(?:\s\[[^\]\s]*\])?:?"
+_GAP = rb"(?:\s|\\+[nrt])+"
 
 _NAMED = (
     _named("authorization", rb"(?i:authorization)" + _IS + _QUOTED, values.authorization),
     _named("header_key", rb"(?i:" + _HEADERS + rb")" + _IS + _QUOTED, values.header),
     _named("header_key", rb"(?i:" + _HEADERS + rb")\s*:\s*([A-Za-z0-9_+/=.~%\-]{8})", values.bare),
+    _named(
+        "secret_field",
+        rb"(?:PASSW(?:OR)?D|PASSPHRASE|SECRET(?:_KEY)?)=([^\s\"'`\\\[](?:[^\s\"'`\\]|\\+u00(?:26|3[CcEe])){5,})",
+        values.option,
+    ),
     _named("secret_field", rb"(?i:" + _FIELDS + rb")" + _IS + _QUOTED, values.field),
     _named("secret_field", rb"(?i:" + _FIELDS + rb")\s*[:=]\s*([A-Za-z0-9_+/=.~%\-]{6})", values.bare),
+    _named("secret_field", rb";\s*P(?:assword|wd|WD)=(" + _WORD + rb")", values.option),
     _named("query_key", rb"(?:[?&;]|\\+u0026)(?i:" + _QUERY + rb")=([A-Za-z0-9_+/=.~%\-]{8})", values.bare),
+    _named(
+        "authorization",
+        rb"(?i:authorization)\s*:\s*(?i:(?:token|apikey|api-key|key)\s+)?([A-Za-z0-9_+/=.~%\-]{8})",
+        values.bare,
+    ),
+    _named("authorization", rb"[ ,]Signature=([0-9a-f]{64})", values.whole),
+    _named("secret_field", rb"(?i:" + _ANY + rb")" + _NEXT + rb"(" + _OPAQUE_VALUE + rb")", values.opaque),
+    _named(
+        "secret_field",
+        rb"--(?:[A-Za-z0-9]+[_-]){0,3}(?i:"
+        + _FIELDS
+        + rb"|token|pass|pwd)(?:\s+|=)\\*[\"']?("
+        + _WORD
+        + rb")",
+        values.option,
+    ),
+    _named("secret_field", _SPOKEN + rb"\s+(" + _OPAQUE_VALUE + rb")", values.opaque),
+    _named(
+        "secret_field",
+        rb"(?i:" + _FIELDS + rb")(?:>|\\+u003[Ee])(" + _WORD + rb")(?:<|\\+u003[Cc])/",
+        values.option,
+    ),
+    _named(
+        "secret_field",
+        rb"machine"
+        + _GAP
+        + rb"[^\s\"'\\]+"
+        + _GAP
+        + rb"login"
+        + _GAP
+        + rb"[^\s\"'\\]+"
+        + _GAP
+        + rb"password"
+        + _GAP
+        + rb"([^\s\"'\\]{4,})",
+        values.password,
+    ),
+    _named(
+        "secret_field",
+        rb"\s(?:-u|--user)\s+\\*[\"']?[^\s:\"'\\]+:(" + _WORD + rb")",
+        values.option_of(b"curl"),
+    ),
+    _named("secret_field", rb"\s-p\\*[\"']?(" + _WORD + rb")", values.option_of(b"mysql")),
 )
 
-RULES = (*_SHAPES[:1], *_NAMED, *_PROVIDERS, *_SERVICES, *_CLOUD, *_SHAPES[1:])
+RULES = (*_KEYS, *_NAMED, *_PROVIDERS, *_SERVICES, *_CLOUD, *_SHAPES)
 NAMES = (*dict.fromkeys(rule.name for rule in RULES), crowded.RULE)

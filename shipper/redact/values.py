@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
+from collections.abc import Callable
 from typing import Any
+
+from shipper.redact import looks
 
 LIMIT_BYTES = 8192
 """A value whose end is further away is no credential."""
@@ -13,21 +14,20 @@ _PASSWORD_BYTES = 8
 _BARE_BYTES = 16
 _ENV_BYTES = 6
 _HEADER_BYTES = 8
-_KEY_BYTES = 16
+_USER_BYTES = 20
+_BEFORE_BYTES = 300
 
 _BACKSLASH = 0x5C
-_ELIDED = b"..."
-"""The mark of a key of which somebody else has left only the ends."""
 
 Found = list[tuple[int, int]]
 
-_PLACEHOLDER = re.compile(
-    rb"(?i)^(?:[$<{%*\[(]|process\.env|os\.(?:environ|getenv)|env[.:]|REDACTED|your|my[_-])"
-    rb"|\.\.\.|\*\*\*|xxxx|example|placeholder|change_?me|redacted|dummy|\$\{|\{\{"
-)
 _BARE = re.compile(rb"(?:[A-Za-z0-9_+.~%/\-]|\\+/|\\+u002[BbFf])+={0,2}")
-_WORD = re.compile(rb"[A-Za-z0-9]+")
+_REST = re.compile(rb"(?:[!@#$^*?][A-Za-z0-9_+.~%/!@#$^*?\-]*)?")
+"""Of a password, from the first sign on that no key has."""
+_SETTING = re.compile(rb"[a-z]+=[^=]")
 _SCHEME = re.compile(rb"(?i)(bearer|basic|token|apikey|api-key|digest|negotiate|key|aws4-hmac-sha256)\s+")
+_PORT = re.compile(rb"[0-9]{1,5}(?:[#?\[\]{}<>]|\\+u003)")
+_CURSOR = re.compile(rb"(?i)(?:page|next|prev|previous|continuation|continue|sync|cursor)[_\-]?\Z")
 
 
 def whole(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001 - one signature for all rules
@@ -36,28 +36,43 @@ def whole(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001 
 
 
 def mixed(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001
-    """Take group 1 if it has letters and digits, as random text has and words have not."""
+    """Take group 1 if it looks random; not what is left of a key, nor what was made up for an example."""
     value = line[slice(*match.span(1))]
-    return [match.span(1)] if _random(value) and _ELIDED not in value else []
+    left = b"..." in value and looks.stands_for(value)
+    return [match.span(1)] if looks.random(value) and not left else []
 
 
 def key(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001
     """Take group 1 if it looks random: style sheets and file names have `sk-` as well, in small letters."""
     value = line[slice(*match.span(1))]
-    cased = not value.islower() and not value.isupper() and _random(value)
-    long = any(len(part) >= _KEY_BYTES and _random(part) for part in _WORD.findall(value))
-    return [match.span(1)] if cased or long else []
+    cased = not value.islower() and not value.isupper() and looks.random(value)
+    return [match.span(1)] if cased or looks.long_random(value) else []
 
 
 def basic(line: bytes, match: Any, cut: bool) -> Found:  # noqa: FBT001
     """Take group 1 if it is base64 of `user:password`."""
-    return [match.span(1)] if cut or _is_basic(line[slice(*match.span(1))]) else []
+    return [match.span(1)] if cut or looks.basic(line[slice(*match.span(1))]) else []
 
 
 def password(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001
     """Take group 1 if it does not stand for something else."""
     value = line[slice(*match.span(1))]
-    return [] if _PLACEHOLDER.search(value) else [match.span(1)]
+    return [] if looks.stands_for(value) else [match.span(1)]
+
+
+def userinfo(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001
+    """Take the password between `user:` and the last `@`, and a user that is a token; no port."""
+    found: Found = []
+    user = line[slice(*match.span(1))]
+    if len(user) >= _USER_BYTES and looks.opaque(user):
+        found.append(match.span(1))
+    start, end = match.span(2)
+    if end - start > LIMIT_BYTES:
+        end = line.rfind(b"@", start, start + LIMIT_BYTES)
+    value = line[start:end] if 0 <= start < end else b""
+    if value and not _PORT.match(value) and not looks.stands_for(value):
+        found.append((start, end))
+    return found
 
 
 def authorization(line: bytes, match: Any, cut: bool) -> Found:  # noqa: FBT001
@@ -67,12 +82,12 @@ def authorization(line: bytes, match: Any, cut: bool) -> Found:  # noqa: FBT001
     if scheme:
         start = scheme.end()
     value = line[start:end]
-    if len(value) < _HEADER_BYTES or _PLACEHOLDER.search(value):
+    if len(value) < _HEADER_BYTES or looks.stands_for(value):
         return []
     if not scheme:
-        good = _random(value) and _unbroken(value)
+        good = looks.random(value) and looks.unbroken(value)
     else:
-        good = cut or scheme[1].lower() != b"basic" or _is_basic(value)
+        good = cut or scheme[1].lower() != b"basic" or looks.basic(value)
     return [(start, end)] if good else []
 
 
@@ -80,11 +95,8 @@ def header(line: bytes, match: Any, cut: bool) -> Found:  # noqa: FBT001
     """Take the value of a header that only ever holds a secret."""
     start, end = _quoted(line, match, cut)
     value = line[start:end]
-    return (
-        [(start, end)]
-        if len(value) >= _HEADER_BYTES and _unbroken(value) and not _PLACEHOLDER.search(value)
-        else []
-    )
+    good = len(value) >= _HEADER_BYTES and looks.unbroken(value) and not looks.stands_for(value)
+    return [(start, end)] if good else []
 
 
 def field(line: bytes, match: Any, cut: bool) -> Found:  # noqa: FBT001
@@ -93,25 +105,57 @@ def field(line: bytes, match: Any, cut: bool) -> Found:  # noqa: FBT001
     value = line[start:end]
     good = (
         len(value) >= _PASSWORD_BYTES
-        and _unbroken(value)
-        and _two_kinds(value)
-        and not _PLACEHOLDER.search(value)
+        and looks.unbroken(value)
+        and looks.two_kinds(value)
+        and not looks.stands_for(value)
     )
     return [(start, end)] if good else []
 
 
 def bare(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001
     """Take a value without quotes, if it is random: in code, names and calls stand at this place."""
-    start = match.start(1)
-    found = _BARE.match(line, start, start + LIMIT_BYTES)
-    if not found:
-        return []
-    value = found[0]
+    start, end = _word(line, match)
+    value = line[start:end]
     name = line[match.start() : start]
     env = name.endswith(b"=") and name.isupper()
-    long_enough = len(value) >= (_ENV_BYTES if env else _BARE_BYTES)
-    good = long_enough and _random(value) and not _PLACEHOLDER.search(value) and not _dotted(value)
-    return [(start, found.end())] if good else []
+    good = len(value) >= (_ENV_BYTES if env else _BARE_BYTES) and _credential(value)
+    return [(start, _REST.match(line, end, start + LIMIT_BYTES).end())] if good else []  # type: ignore[union-attr]
+
+
+def option(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001
+    """Take group 1, of a command or a list of settings, if it is random and no path."""
+    value = line[slice(*match.span(1))]
+    good = value[:1] not in {b"/", b"~", b"."} and not _SETTING.match(value) and _credential(value)
+    return [match.span(1)] if good else []
+
+
+def option_of(command: bytes) -> Callable[[bytes, Any, bool], Found]:
+    """Return what takes the value of an option of one command: to others it means something else."""
+
+    def spans(line: bytes, match: Any, cut: bool) -> Found:  # noqa: FBT001
+        before = line[max(0, match.start() - _BEFORE_BYTES) : match.start()]
+        return option(line, match, cut) if command in before else []
+
+    return spans
+
+
+def opaque(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001
+    """Take a value with a long random word, where another could be anything; no cursor of a list."""
+    start, end = _word(line, match)
+    value = line[start:end]
+    before = line[max(0, match.start() - _PASSWORD_BYTES * 2) : match.start()]
+    good = looks.opaque(value) and not looks.stands_for(value) and not _CURSOR.search(before)
+    return [(start, end)] if good else []
+
+
+def _word(line: bytes, match: Any) -> tuple[int, int]:
+    start = match.start(1)
+    found = _BARE.match(line, start, start + LIMIT_BYTES)
+    return (start, found.end()) if found else (start, start)
+
+
+def _credential(value: bytes) -> bool:
+    return looks.random(value) and not looks.stands_for(value) and not looks.program(value)
 
 
 def _quoted(line: bytes, match: Any, cut: bool) -> tuple[int, int]:  # noqa: FBT001
@@ -133,34 +177,8 @@ def _quoted(line: bytes, match: Any, cut: bool) -> tuple[int, int]:  # noqa: FBT
     return (start, len(line)) if cut and stop == len(line) else (start, start)
 
 
-def _is_basic(value: bytes) -> bool:
-    try:
-        text = base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
-    except (ValueError, binascii.Error):
-        return False
-    return b":" in text
-
-
 def _backslashes(line: bytes, start: int, at: int) -> int:
     first = at
     while first > start and line[first - 1] == _BACKSLASH:
         first -= 1
     return at - first
-
-
-def _unbroken(value: bytes) -> bool:
-    return not any(byte <= 0x20 for byte in value)  # noqa: PLR2004 - the space
-
-
-def _random(value: bytes) -> bool:
-    return any(0x30 <= byte <= 0x39 for byte in value) and any(byte > 0x39 for byte in value)  # noqa: PLR2004 - digits
-
-
-def _two_kinds(value: bytes) -> bool:
-    letters = value.isalpha()
-    return not letters and not value.isdigit()
-
-
-def _dotted(value: bytes) -> bool:
-    """Return whether it reads like `settings.key2` of a program."""
-    return b"." in value

@@ -29,6 +29,15 @@ def test_a_group_is_the_secret() -> None:
     assert masked(r"employee (\d+)", '{"t":"employee 4711"}') == '{"t":"employee [REDACTED:mine]"}'
 
 
+def test_what_an_own_rule_masks_before_a_secret_does_not_hide_it() -> None:
+    """A key has no edge within a word, and has one after a mask: masking twice is masking once."""
+    redactor = Redactor([Own("mine", "b[7b]+")])
+    line, rules = redactor.line(b"b7sk-a7e173d9acd5971d9d387b15718b6a93")
+    assert (line, rules) == (b"[REDACTED:mine][REDACTED:sk_key]", ["mine", "sk_key"])
+    assert redactor.line(b'{"n":7}')[1] == []
+    assert Redactor([Own("mine", r"\d+")]).line(b'{"n":7}') == (b'{"n":0}', ["mine"])
+
+
 def test_a_number_in_json_becomes_0() -> None:
     """A mask there would not be JSON; the whole number goes."""
     assert masked(r"\d{13,16}", '{"card":4111111111111111,"n":7}') == '{"card":0,"n":7}'
