@@ -25,7 +25,9 @@ _PASSES = 4
 """What stood against a secret stands against a mask then: a line is looked at until nothing is found."""
 _KEPT = 4096
 _KEPT_BYTES = 64
-_TOKEN_END = re.compile(rb"[^\s\"'\\,;(){}\[\]<>]{1,8192}\Z")
+_CUT_BYTES = 512
+_WORD_END = re.compile(rb"[^\s\"'\\,]{1,%d}\Z" % _CUT_BYTES)
+"""Of a longer word so much: the rest is of no use without it and what was cut off."""
 
 
 Hit = tuple[int, str]
@@ -81,8 +83,8 @@ class Redactor:
         if event >= 0:
             return self.line(head[:event], cut=True)[0] + mask("cut")
         masked, _ = self.line(head, cut=True)
-        found = _TOKEN_END.search(masked, max(0, len(masked) - 8192))
-        return masked[: found.start()] + mask("cut") if found and found.start() < len(masked) else masked
+        found = _WORD_END.search(masked, max(0, len(masked) - _CUT_BYTES))
+        return masked[: found.start()] + mask("cut") if found else masked
 
     def text(self, text: str) -> str:
         """Return text for a log or a person without its secrets."""

@@ -42,6 +42,19 @@ def test_a_secret_known_by_its_neighbours_is_masked_in_every_place_of_a_record(
     assert kind in REDACTOR.line(text.encode())[1]
 
 
+@pytest.mark.parametrize(("kind", "text", "secret"), FORMS, ids=IDS)
+def test_a_head_shows_no_secret_of_these_forms_wherever_it_is_cut(kind: str, text: str, secret: str) -> None:
+    """What would have told that it is one may be cut off; but a key in PEM has its END in another line."""
+    if "BEGIN" not in text and "END RSA" in text:
+        return
+    line = json.dumps({"a": "some words", "b": text, "c": "more words"}).encode()
+    for end in range(len(line)):
+        assert secret[: max(10, len(secret) - 8)].encode() not in REDACTOR.head(line[:end]), (
+            kind,
+            line[:end],
+        )
+
+
 @pytest.mark.parametrize("seed", range(2, 12))
 def test_other_random_text_in_the_same_forms_is_masked_too(seed: int) -> None:
     """The forms are no list of lucky ones."""

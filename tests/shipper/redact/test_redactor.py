@@ -111,6 +111,12 @@ def test_a_head_shows_no_part_of_a_secret_wherever_it_is_cut(secret: planted.Pla
             assert part[: max(16, len(part) - 8)].encode() not in head, line[:end]
 
 
+def test_a_head_without_an_end_of_a_word_is_kept_but_for_its_last_bytes() -> None:
+    """What is cut off and those are enough that nobody can use the rest."""
+    head = b'{"type":"request","body":"' + b"a" * 4000
+    assert REDACTOR.head(head) == head[:-512] + b"[REDACTED:cut]"
+
+
 def test_a_text_for_a_log_is_masked() -> None:
     """A gateway can answer with the very header that it refuses."""
     secret = planted.secrets()[0]
