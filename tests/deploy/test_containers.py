@@ -153,6 +153,6 @@ def test_what_the_image_copies_is_there_and_passes_the_ignore_file() -> None:
 
     assert {*PACKAGES, "requirements.lock"} <= set(copied)
     for name in copied:
-        # Where the installed wheel is tested the packages are out of the way, so that they cannot be imported.
+        # Where the installed wheel is tested the packages are out of the way: nothing can import them.
         assert (ROOT / name).exists() or (name in PACKAGES and INSTALLED), name
         assert f"!{name}" in ignore
