@@ -107,7 +107,7 @@ def _window(config: Config, since: str, until: str | None, now_ns: int) -> Windo
         refuse(f"--since: {since!r} is not in the past: nothing to compare")
     if until_ns is not None and since_ns >= until_ns:
         refuse(f"--until: {until!r} is not after --since {since!r}: nothing to compare")
-    return Window(since_ns, until_ns, now_ns, _saved_ns(config))
+    return Window(since_ns, until_ns, now_ns, config.options.policy.max_age_ns, _saved_ns(config))
 
 
 def _sent(gaps: Iterable[Gap], resender: Resender | None, resent: Resent) -> Iterator[tuple[Gap, Letter]]:

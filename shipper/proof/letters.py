@@ -29,5 +29,5 @@ def _place(raw: bytes) -> tuple[int, int] | None:
     try:
         record = orjson.loads(raw)
         return int(record["file_id"]), int(record["offset"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None

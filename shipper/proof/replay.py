@@ -9,13 +9,15 @@ import pathlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import orjson
 
 from shipper import deadletter
 from shipper.proof.resend import Fate, Letter, Resender
+from shipper.proof.resent import Place
 from shipper.stamp import ANSWER_RESIDUE, SLOTS, STEP_NS
+from shipper.times import MAX_NS
 
 SLICE_BYTES = 16 << 20
 _STAMP_DIGITS = 19
@@ -53,8 +55,22 @@ Split = Callable[[Letter, dict[str, Any]], list[Letter]]
 """A letter and its record to the letters that Loki takes: a long line goes in parts."""
 
 
+Mask = Callable[[str], str]
+"""Text without its secrets: a letter may be of a time when they were not masked, or not all of them."""
+Note = Callable[[list[Place]], None]
+"""Told of lines before they are sent."""
+
+
+class Means(NamedTuple):
+    """What the configuration says of letters."""
+
+    mask: Mask
+    fill: Fill
+    split: Split
+
+
 def replay(
-    path: pathlib.Path, resender: Resender, fill: Fill, split: Split, now: Callable[[], str]
+    path: pathlib.Path, resender: Resender, means: Means, note: Note, now: Callable[[], str]
 ) -> Outcome:
     """Send all dead letters again; raises `Busy` or `OSError`.
 
@@ -69,8 +85,9 @@ def replay(
         try:
             done = 0
             for raws, end in slices(fd):
-                items = [item(raw, fill, split) for raw in raws]
+                items = [item(raw, means) for raw in raws]
                 if resender.stopped is None:
+                    note([place for one in items for place in _places(one)])
                     resender.send(letter for one in items for letter in one.letters)
                 _write(out, b"".join(after(one, outcome, now) for one in items))
                 done = end
@@ -85,11 +102,11 @@ def replay(
     return outcome
 
 
-def look(path: pathlib.Path, fill: Fill, split: Split) -> Iterator[Item]:
+def look(path: pathlib.Path, means: Means) -> Iterator[Item]:
     """Yield what `replay` would send."""
     with _opened(path) as fd:
         for raws, _ in slices(fd) if fd is not None else ():
-            yield from (item(raw, fill, split) for raw in raws)
+            yield from (item(raw, means) for raw in raws)
 
 
 def slices(fd: int, size: int = SLICE_BYTES) -> Iterator[tuple[list[bytes], int]]:
@@ -107,7 +124,7 @@ def slices(fd: int, size: int = SLICE_BYTES) -> Iterator[tuple[list[bytes], int]
             yield data[: cut - 1].split(b"\n"), offset
 
 
-def item(raw: bytes, fill: Fill, split: Split) -> Item:
+def item(raw: bytes, means: Means) -> Item:
     """Return what a line of the file means."""
     try:
         record = orjson.loads(raw)
@@ -120,17 +137,29 @@ def item(raw: bytes, fill: Fill, split: Split) -> Item:
         return Item(raw, record, [], "only the head of the line is here")
     if not isinstance(text, str) or not _is_text(labels) or not labels:
         return Item(raw, record, [], "its stream or its line is not here")
-    stamp, meta = _number(record.get("timestamp")), record.get("metadata")
-    meta = meta if _is_text(meta) else None
+    meta = record.get("metadata")
+    meta = _masked(meta, means.mask) if _is_text(meta) else None
+    record |= {"line": (text := means.mask(text)), "stream": _masked(labels, means.mask), "metadata": meta}
+    stamp = _number(record.get("timestamp"))
     if stamp is None or meta is None:
-        own, found = fill(record)
+        own, found = means.fill(record)
         meta = found if meta is None else meta
         if stamp is None:
             if own is None:
                 return Item(raw, record, [], "it has no time")
             residue = (_number(record.get("file_id")) or 0) % SLOTS + ANSWER_RESIDUE
             stamp = own - own % STEP_NS + residue
-    return Item(raw, record, split(Letter(dict(labels), stamp, text, meta), record))
+    return Item(raw, record, means.split(Letter(record["stream"], stamp, text, meta), record))
+
+
+def place_of(record: dict[str, Any]) -> Place:
+    """Return the id of its file and where its line starts; 0 where that is not said: no file has that id."""
+    return _number(record.get("file_id")) or 0, _number(record.get("offset")) or 0
+
+
+def _places(one: Item) -> list[Place]:
+    file, offset = place_of(one.record)
+    return [(file, offset + part) for part in range(len(one.letters))]
 
 
 def after(one: Item, outcome: Outcome, now: Callable[[], str]) -> bytes:
@@ -144,7 +173,9 @@ def after(one: Item, outcome: Outcome, now: Callable[[], str]) -> bytes:
         verdict = refused.verdict
         outcome.refused[verdict.reason] += 1
         why = {"reason": verdict.reason, "status": verdict.status, "detail": verdict.detail, "time": now()}
-        return orjson.dumps({**one.record, **why}) + b"\n"
+        with contextlib.suppress(orjson.JSONEncodeError):  # what can be read can be nested deeper
+            return orjson.dumps({**one.record, **why}) + b"\n"
+        return one.raw + b"\n"
     if any(letter.fate is Fate.WAITING for letter in one.letters):
         outcome.waiting += 1
         return one.raw + b"\n"
@@ -206,13 +237,18 @@ def _write(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _is_text(value: object) -> bool:
+def _is_text(value: object) -> TypeGuard[dict[str, str]]:
     return isinstance(value, dict) and all(isinstance(v, str) for pair in value.items() for v in pair)
 
 
+def _masked(texts: dict[str, str], mask: Mask) -> dict[str, str]:
+    return {name: mask(text) for name, text in texts.items()}
+
+
 def _number(value: object) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if not isinstance(value, str) or not value.isascii() or not value.isdigit():
+    """Return what can be a time, an offset or an id, whatever stands there."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _STAMP_DIGITS:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
         return None
-    return int(value) if len(value) <= _STAMP_DIGITS else None
+    return value if 0 <= value <= MAX_NS else None

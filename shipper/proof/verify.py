@@ -36,6 +36,8 @@ class Window(NamedTuple):
     until_ns: int | None
     """None: lines that are ahead of the clock as well."""
     now_ns: int
+    max_age_ns: int
+    """Lines that were older when they were read have the time of reading."""
     saved_ns: int
     """When the positions were saved last: nothing that they call settled was taken later."""
 
@@ -91,13 +93,15 @@ class Comparison:
         """By family: asked before its lines are, so that what is flushed in between is shown."""
         self._book = Book()
         self._families: dict[Family, int] = {}
+        self._read_since_ns = 0
         self.report = Report()
 
     def compare(self) -> Report:
         """Compare; raises `Unanswered` or `Incomplete` where Loki's answers do not suffice."""
+        window = self._window
         for number, file in enumerate(self._files):
             self._say(f"reading {number + 1} of {len(self._files)} files")
-            if file.mtime_ns >= self._window.since_ns - _SLACK_NS:
+            if file.mtime_ns >= window.since_ns - _SLACK_NS:
                 self.report.files += 1
                 self._expect(number, file)
         self._book.ready()
@@ -106,6 +110,8 @@ class Comparison:
             self._index(family(stream.labels))
         names = list(self._families)
         stretches = self._book.families()
+        first_ns = min((first for _, first, _ in stretches if first), default=0)
+        self._read_since_ns = max(1, max(window.since_ns, min(first_ns, window.now_ns)) - READ_BACK_NS)
         self.report.streams = len(stretches)
         for number, (index, first, last) in enumerate(stretches):
             self._say(f"asking Loki for {number + 1} of {len(stretches)} kinds of streams")
@@ -191,8 +197,7 @@ class Comparison:
         for page in (PAGE, self._loki.sure):
             if next(self._book.missing(index), None) is None:
                 return
-            since_ns = max(1, self._window.since_ns - READ_BACK_NS)
-            self._read(index, query, since_ns, now_ns + HOUR_NS, page)
+            self._read(index, query, self._read_since_ns, now_ns + HOUR_NS, page)
             self._book.match_spare(index)
 
     def _read(self, index: int, query: str, first_ns: int, last_ns: int, page: int) -> None:
@@ -219,7 +224,8 @@ class Comparison:
         flushed: dict[tuple[int, int], int] = {}
         unseen = []
         for line in self._book.missing():
-            if not line.stamp:
+            if line.stamp < now_ns - 2 * self._window.max_age_ns:
+                # It has no time, or went by the time of reading: that is shown at once.
                 continue
             place = line.family, line.file
             if place not in flushed:

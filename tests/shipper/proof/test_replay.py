@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 from receiver import Answer, Model
 
-from shipper import deadletter
+from shipper import deadletter, parts
 from shipper.batch import Limits
 from shipper.commands.replay import filler, splitter
 from shipper.deadletter import DeadLetters
-from shipper.proof.replay import Busy, Outcome, look, replay
+from shipper.proof.replay import Busy, Means, Outcome, look, replay
 from shipper.proof.resend import Resender
 from shipper.push.answer import Verdict, judge
 from shipper.push.retry import RetryPolicy
+from shipper.redact.redactor import Redactor
 from shipper.sources.jsonl import Jsonl
 
 NOW_NS = 1_795_000_000 * 10**9
@@ -54,9 +55,10 @@ class Case:
         self.path.write_bytes(b"".join(map(_raw, records)))
         self.model = Model(now_ns=lambda: NOW_NS)
         self.before: Callable[[], None] = lambda: None
+        self.noted: list[tuple[int, int]] = []
         self.answer: Callable[[bytes], Answer | None] = lambda _body: None
 
-    def run(self, *, limit_bytes: int = 256 << 10) -> Outcome:
+    def run(self, *, limit_bytes: int = 256 << 10, redactor: Redactor | None = None) -> Outcome:
         """Replay."""
         resender = Resender(
             self._post,
@@ -66,8 +68,12 @@ class Case:
             Limits(),
             policy=RetryPolicy(retries=2),
         )
-        fill = filler((Jsonl("/logs/*.jsonl", "test", "u@h"),))
-        return replay(self.path, resender, fill, splitter(limit_bytes), lambda: "now")
+        means = Means(
+            redactor.text if redactor is not None else str,
+            filler((Jsonl("/logs/*.jsonl", "test", "u@h"),)),
+            splitter(limit_bytes, {7: "/logs/first.jsonl"}),
+        )
+        return replay(self.path, resender, means, self.noted.extend, lambda: "now")
 
     def _post(self, body: bytes) -> Verdict:
         self.before()
@@ -248,7 +254,71 @@ def test_a_look_sends_nothing(tmp_path: pathlib.Path) -> None:
     """What `--dry-run` counts."""
     case = Case(tmp_path, letter("one"), b"garbage\n")
 
-    kept = [one.kept for one in look(case.path, lambda _: (None, None), splitter(1 << 20))]
+    kept = [one.kept for one in look(case.path, Means(str, lambda _: (None, None), splitter(1 << 20, {})))]
 
     assert kept == ["", "no dead letter"]
     assert not case.model.entries
+
+
+KEY = "sk-ant-api03-abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@pytest.mark.parametrize("answer", [None, Answer(400, "invalid")])
+def test_a_letter_is_masked_by_the_present_rules_before_it_is_sent(
+    tmp_path: pathlib.Path, answer: Answer | None
+) -> None:
+    """It was written with `--no-redact`, or by an older version; refused again, it stays masked."""
+    case = Case(tmp_path, letter(f'{{"key": "{KEY}"}}', metadata={"user": KEY}, stream={"app": KEY}))
+    sent: list[bytes] = []
+    case.answer = lambda body: sent.append(body) or answer  # type: ignore[func-returns-value]
+
+    case.run(redactor=Redactor())
+
+    assert len(sent) == 1
+    assert KEY.encode() not in b"".join((*sent, case.path.read_bytes()))
+    assert b"REDACTED" in sent[0]
+
+
+NESTED: Any = []
+for _ in range(400):
+    NESTED = [NESTED]
+
+
+@pytest.mark.parametrize("value", ["x", [1], {}, None, True, -1, 1.5, 10**40, "9" * 40, "", "\x00", NESTED])
+@pytest.mark.parametrize(
+    "field", ["offset", "file_id", "timestamp", "file", "stream", "metadata", "line", "reason", "status"]
+)
+@pytest.mark.parametrize("status", [204, 400])
+def test_no_value_of_any_field_of_a_letter_stops_the_others(
+    tmp_path: pathlib.Path, field: str, value: object, status: int
+) -> None:
+    """A letter with a long line and something odd in it, before one that can be sent."""
+    odd = {**letter("y" * 300_000), field: value}
+    case = Case(tmp_path, odd, letter("good", stream={"app": "good"}))
+    case.answer = lambda body: Answer(400, "invalid") if status == 400 and b"good" not in body else None
+
+    case.run()
+
+    assert "good" in case.entries()
+
+
+def test_a_long_line_goes_by_the_name_that_run_gives_it(tmp_path: pathlib.Path) -> None:
+    """Of the path under which its file was first seen; and what is sent is noted, part by part."""
+    text = "x" * 20_000
+    case = Case(tmp_path, letter(text, offset=100))
+
+    case.run(limit_bytes=9000)
+
+    name = parts.line_id("/logs/first.jsonl", 100, [text])
+    assert {meta["line_id"] for meta in case.entries().values()} == {name}
+    assert case.noted == [(7, 100), (7, 101), (7, 102)]
+
+
+def test_a_part_stays_a_part_of_its_line(tmp_path: pathlib.Path) -> None:
+    """Though it is longer than lines are split at now."""
+    meta = {"line_id": "ab" * 8, "part": "2", "parts": "3"}
+    case = Case(tmp_path, letter("x" * 20_000, metadata=meta))
+
+    case.run(limit_bytes=9000)
+
+    assert list(case.entries().values()) == [{**STREAM, **meta}]
