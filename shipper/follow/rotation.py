@@ -85,10 +85,10 @@ class Rotation:
 
     def came_back(self, path: str, now_s: float) -> bool:
         """Go on with a file that was away, where its place is back and it is another inode now."""
-        tracked = self._away.pop(path, None)
-        if tracked is None or self._known.draining.get(tracked.id) is not tracked or not tracked.away:
+        tracked = self._away.get(path)
+        if tracked is None or self._known.draining.get(tracked.id) is not tracked:
             return False
-        if not _may_rest(tracked):
+        if not tracked.away or not _may_rest(tracked):
             return False
         self._restoring.rest(tracked, covered=True)
         self._restoring.look_again(os.path.dirname(path), now_s)  # noqa: PTH120 - paths are plain text here
@@ -164,6 +164,8 @@ class Rotation:
         heir = self._known.make(tracked.source, tracked.path, tracked.root, version)
         self._known.adopt(heir, fd)
         heir.info, heir.origin, heir.away = tracked.info, tracked.origin, tracked.away
+        if heir.away:
+            self._away[heir.path] = heir
         self._known.lost_path(heir, now_s)
         return heir
 
@@ -192,6 +194,8 @@ class Rotation:
         old_too = now_s >= self._look_at_old_s
         if old_too:
             self._look_at_old_s = now_s + _LOOK_AT_OLD_S
+            held = self._known.draining
+            self._away = {p: t for p, t in self._away.items() if t.away and held.get(t.id) is t}
         for tracked in list(self._known.draining.values()):
             # Thousands may be held for an hour, and hardly any of them grows.
             if old_too or now_s < (tracked.lost_path_s or 0.0) + _OLD_S:
@@ -205,7 +209,6 @@ class Rotation:
             at_s = tracked.let_go_at_s if tracked.fd >= 0 else tracked.quiet_at_s
             if now_s >= at_s and _may_rest(tracked):
                 self._tell("file_away", path=tracked.path, offset=tracked.read)
-                self._away.pop(tracked.path, None)
                 self._restoring.rest(tracked, covered=True)
         elif tracked.account.clear and (
             tracked.phase is Phase.GONE or (now_s >= tracked.let_go_at_s and tracked.read >= tracked.size)
