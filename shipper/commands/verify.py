@@ -60,6 +60,8 @@ def verify(*, since: str, until: str | None, repair: bool, as_json: bool, **flag
         click.echo(f"no positions in {config.state_dir}: nothing is known of what was sent", err=True)
         sys.exit(EXIT_CONFIG)
     found = find(loaded.positions, config.sources)
+    if found.uncovered and not found.known:
+        refuse("none of the sources is about any of the files in the positions")
     limit = EntryLimit(config.options.max_entry_bytes)
     limit.restore(loaded.positions.totals)
     reading = Reading(loaded.positions, config.redactor(), config.options.max_line_bytes, limit.bytes, now_ns)

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from shipper.chunks import masked
 from shipper.follow import identity
+from shipper.follow.covers import Covers
 from shipper.follow.framing import Framed, frame
 from shipper.follow.tracked import holds, scan_for_newline
-from shipper.follow.tree import pattern, walk
+from shipper.follow.tree import walk
 from shipper.ledger import Account, Chunk, Segment
 from shipper.positions import FileRecord, Positions
 from shipper.proof.selectors import Family, family
@@ -40,6 +41,8 @@ class Found(NamedTuple):
     """The files there are."""
 
     known: list[Known]
+    uncovered: list[FileRecord]
+    """In the positions, and none of the sources is about them."""
     gone: list[FileRecord]
     """In the positions, but their content stands nowhere any more: nothing to compare with."""
     unread_bytes: int
@@ -120,12 +123,15 @@ class Reading:
 
 def find(positions: Positions, sources: Iterable[Source]) -> Found:
     """Return the files of the positions that these sources are about, and what else they cover."""
-    by_name = {source.name: source for source in sources}
-    known, gone, seen, unread = [], [], set(), 0
+    covers = Covers(sources, None)
+    known, uncovered, gone, seen, unread = [], [], [], set(), 0
     for record in positions.files:
-        source = by_name.get(record.source)
-        if source is None:
+        # As `run` does: sources may be spelt in another way since.
+        covered = covers.of_record(record)
+        if not covered:
+            uncovered.append(record)
             continue
+        source = covered[0].source
         path = _path_of(record)
         if path is None:
             if record.read:
@@ -137,12 +143,11 @@ def find(positions: Positions, sources: Iterable[Source]) -> Found:
         info = source.describe(record.origin or record.path)
         known.append(Known(record, path, source, info, status.st_mtime_ns))
     others = {}
-    for source in by_name.values():
-        for text in source.patterns:
-            for path, status in walk(pattern(text)).files.items():
-                if (status.st_dev, status.st_ino) not in seen and not path.endswith(".gz"):
-                    others[path] = status.st_size
-    return Found(known, gone, unread + sum(others.values()), len(others))
+    for one in covers:
+        for path, status in walk(one.pattern).files.items():
+            if (status.st_dev, status.st_ino) not in seen and not path.endswith(".gz"):
+                others[path] = status.st_size
+    return Found(known, uncovered, gone, unread + sum(others.values()), len(others))
 
 
 def open_known(record: FileRecord, path: str) -> int | None:

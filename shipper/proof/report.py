@@ -38,7 +38,9 @@ def text(report: Report, found: Found, window: Window) -> Iterator[str]:
     if found.unread_bytes:
         yield f"{found.unread_bytes:>12}  bytes not read yet, {found.unknown_files} files not known yet"
     for record in found.gone:
-        yield f"{record.path}: what was read of it is not on disk any more, and is not compared"
+        yield f"{record.path}: what was read of it is not there any more, and is not compared"
+    for record in found.uncovered:
+        yield f"{record.path}: none of the sources is about it, and it is not compared"
 
 
 def gap_text(gap: Gap) -> str:
@@ -70,6 +72,7 @@ def as_json(report: Report, found: Found, window: Window) -> dict[str, Any]:
         "under_way": report.under_way,
         "unread_bytes": found.unread_bytes,
         "not_on_disk": [record.path for record in found.gone],
+        "not_covered": [record.path for record in found.uncovered],
     }
 
 

@@ -450,3 +450,15 @@ def test_lines_ahead_of_the_clock_and_those_without_a_time_after_them_are_compar
 
     assert done.report.lines == 2
     assert [text in line for line in done.texts] == [True]
+
+
+def test_a_source_that_is_spelt_in_another_way_is_about_the_same_files(world: Make) -> None:
+    """The pattern names the directory; what no source is about is named."""
+    made = world()
+    shipped(lambda **_: made, made.line("one"))
+
+    assert Verified(made, sources=[Jsonl(f"{made.logs}/*.jsonl", "test", "u@h")]).report.lines == 1
+
+    found = positions.load(made.state, look_only=True).positions
+    other = find(found, [Jsonl("/elsewhere/*.jsonl", "test", "u@h")])
+    assert [record.path for record in other.uncovered] == [f"{made.logs}/a.jsonl"]
