@@ -42,6 +42,7 @@ class Discovery:
 
     def scan_all(self, now_s: float, version: int) -> None:
         """Compare everything on disk with what is known."""
+        missing = self._known.resting.missing()  # what is missed from now on may be where was looked already
         for directory in self._known.resting.directories():
             self._restoring.look_again(directory, now_s)
         self._restoring.forget_old()
@@ -60,7 +61,7 @@ class Discovery:
                 self._refuse(path, why)
         if self._watcher is not None:
             self._watcher.forget_all_but(directories)
-        self._restoring.lose_missing()
+        self._restoring.lose(missing)
         for path in self._known.by_path.keys() - seen:
             self._rotation.check_path(path, now_s)
         files = {path: why for path, why in self._known.unreadable.items() if path in seen}

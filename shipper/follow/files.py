@@ -77,6 +77,11 @@ class Files:
         return self._known.resting
 
     @property
+    def missing(self) -> bool:
+        """True while a file is sought everywhere: the next look finds it, or counts its bytes as lost."""
+        return self._known.resting.has_missing
+
+    @property
     def open_count(self) -> int:
         """How many descriptors of files are held."""
         return self._descriptors.count

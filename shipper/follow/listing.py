@@ -1,4 +1,4 @@
-"""A directory's regular files by inode and by what they begin with: read once for all that is sought there."""
+"""A directory's regular files by inode and by what they begin with: read once for many that are sought."""
 
 from __future__ import annotations
 

@@ -49,12 +49,18 @@ class Resting:
         self._put(record)
         self._missing[record.id] = record
 
-    def take_missing(self) -> list[FileRecord]:
-        """Return the records of the files that were found nowhere; they are kept no more."""
-        taken = list(self._missing.values())
-        for record in taken:
-            self.remove(record)
-        return taken
+    def missing(self) -> list[FileRecord]:
+        """Return the records of the files that are sought everywhere."""
+        return list(self._missing.values())
+
+    @property
+    def has_missing(self) -> bool:
+        """Tell whether any file is sought everywhere."""
+        return bool(self._missing)
+
+    def is_missing(self, record: FileRecord) -> bool:
+        """Tell whether the file of this very record is still sought everywhere."""
+        return self._missing.get(record.id) is record
 
     def of_inode(self, dev: int, ino: int) -> list[FileRecord]:
         """Return the records with this device and inode."""

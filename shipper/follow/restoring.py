@@ -86,10 +86,19 @@ class Restoring:
                 return True
         return False
 
-    def lose_missing(self) -> None:
-        """Count what was found nowhere, once everything was looked at."""
-        for record in self._known.resting.take_missing():
-            self._lose(record)
+    def miss(self, tracked: Tracked) -> None:
+        """Keep what is known of a file that has lost its path, was not held, and may have been moved."""
+        self._known.resting.put_missing(tracked.record())
+        tracked.account.floors.clear()
+        self._known.forget(tracked)
+
+    def lose(self, missing: Iterable[FileRecord]) -> None:
+        """Count what of the missing was found nowhere, while everything was looked at."""
+        resting = self._known.resting
+        for record in missing:
+            if resting.is_missing(record):
+                resting.remove(record)
+                self._lose(record)
 
     def forget_old(self) -> None:
         """Let go of records that have rested for too long; what was unread of them is lost only now."""

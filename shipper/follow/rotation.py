@@ -59,6 +59,9 @@ class Rotation:
         if tracked.fd >= 0 or tracked.away or self._regain(tracked):
             self._known.lost_path(tracked, now_s)
             return
+        if not tracked.account.pending:
+            self._restoring.miss(tracked)
+            return
         self._known.unlist(tracked)
         self._lose(tracked, tracked.unread_bytes, "deleted")
         tracked.happened(Happening.LOST_PATH)

@@ -270,3 +270,60 @@ def test_what_comes_into_a_directory_between_two_searches_is_found(world: Make, 
     assert found is not None
     os.close(found.fd)
     assert found.path == f"{one.logs}/b.jsonl"
+
+
+@pytest.mark.parametrize("held", [512, 1])
+def test_a_file_moved_to_another_directory_while_it_runs_goes_on_there(world: Make, held: int) -> None:
+    """Whether it is held open, or was closed for others."""
+    one = world(max_open=held)
+    path = one.write("a.jsonl", *lines(one, 0, 30))
+    one.start()
+    one.settle()
+    one.write("c.jsonl", *lines(one, 30, 35))
+    one.settle()
+    move(path, one.logs / "z/2026/a.jsonl")
+    one.write("a.jsonl", *lines(one, 35, 40))
+    one.settle()
+
+    assert texts(one) == numbers(40)
+    assert (one.model.repeats, one.lost_bytes) == (0, 0)
+
+
+def test_what_was_unread_of_a_file_that_is_nowhere_is_lost_before_all_is_said_to_be_done(world: Make) -> None:
+    """It was not held when it was deleted; it might have been moved, until everything was looked at."""
+    one = world(max_open=1, options=Options(window_entries=10))
+    one.script = lambda _labels: "hang"
+    for number in range(3):
+        one.write(f"{number}.jsonl", *lines(one, 30 * number, 30 * number + 30))
+    engine = one.start()
+    one.pump(1.0)
+    gone = next(t for t in engine.files.all.values() if t.fd < 0 and not t.read)
+    pathlib.Path(gone.path).unlink()
+    one.pump(9.5)
+    one.script = lambda _labels: None
+    while not engine.caught_up:
+        one.pump(0.1)
+
+    assert len(texts(one)) == 60
+    assert one.lost_bytes == gone.size
+
+
+def test_nothing_is_caught_up_while_a_file_that_was_not_held_is_missing(world: Make) -> None:
+    """The look at everything that finds it, or counts what it had as lost, is still to come."""
+    one = world(max_open=1)
+    path = one.write("a.jsonl", *lines(one, 0, 3))
+    one.write("b.jsonl", *lines(one, 3, 6))
+    engine = one.start()
+    one.settle()
+    one.write("b.jsonl", *lines(one, 6, 7))
+    one.settle()
+    assert engine.caught_up
+    path.unlink()
+    one.pump(10.0)
+    missing = bool(engine.files.missing)
+    before = engine.caught_up
+    one.pump(11.0)
+
+    assert (missing, before) == (True, False)
+    assert engine.caught_up
+    assert not engine.files.missing
