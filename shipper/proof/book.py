@@ -222,11 +222,12 @@ class Book:
             (Outcome.THERE,),
         )
 
-    def bury(self, file: int, start: int) -> None:
-        """Note that a missing line is in the dead-letter file."""
+    def bury(self, file: int, start: int, *, whole: bool) -> None:
+        """Note that a missing line is in the dead-letter file; `whole`: with all its parts."""
         self._db.execute(
-            "UPDATE line SET outcome = ? WHERE file = ? AND start = ? AND outcome = 0",
-            (Outcome.DEAD, file, start),
+            "UPDATE line SET outcome = ? WHERE file = ? AND outcome = 0 AND (start = ? OR (? AND line_id IN"
+            " (SELECT line_id FROM line WHERE file = ? AND start = ? AND line_id != '')))",
+            (Outcome.DEAD, file, start, whole, file, start),
         )
 
     def unseen(self, ids: Iterable[int]) -> None:

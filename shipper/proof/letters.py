@@ -7,12 +7,13 @@ import pathlib
 
 import orjson
 
-from shipper.proof.replay import slices
+from shipper.proof.replay import place_of, slices
+from shipper.proof.resent import Place
 
 
-def places(path: pathlib.Path) -> set[tuple[int, int]]:
-    """Return the file id and offset of each dead letter; none where there is no file."""
-    found: set[tuple[int, int]] = set()
+def places(path: pathlib.Path) -> dict[Place, bool]:
+    """Return the file id and offset of each dead letter, and whether it is a whole line."""
+    found: dict[Place, bool] = {}
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -25,9 +26,12 @@ def places(path: pathlib.Path) -> set[tuple[int, int]]:
     return found
 
 
-def _place(raw: bytes) -> tuple[int, int] | None:
+def _place(raw: bytes) -> tuple[Place, bool] | None:
     try:
         record = orjson.loads(raw)
-        return int(record["file_id"]), int(record["offset"])
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except orjson.JSONDecodeError:
         return None
+    if not isinstance(record, dict):
+        return None
+    meta = record.get("metadata")
+    return place_of(record), not (isinstance(meta, dict) and "part" in meta)

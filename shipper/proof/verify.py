@@ -25,8 +25,8 @@ _SLACK_NS = HOUR_NS
 _BATCH = 20_000
 
 Say = Callable[[str], None]
-Letters = set[Place]
-"""Files' ids and offsets of the lines in the dead-letter file."""
+Letters = Mapping[Place, bool]
+"""The lines in the dead-letter file, and whether each is there whole."""
 
 
 class Window(NamedTuple):
@@ -217,9 +217,9 @@ class Comparison:
     def _judge(self) -> None:
         """Tell gaps from dead letters, and from what Loki may hold and not show."""
         ids = {file.record.id: number for number, file in enumerate(self._files)}
-        for file_id, offset in self._letters:
+        for (file_id, offset), whole in self._letters.items():
             if file_id in ids:
-                self._book.bury(ids[file_id], offset)
+                self._book.bury(ids[file_id], offset, whole=whole)
         now_ns = self._window.now_ns
         flushed: dict[tuple[int, int], int] = {}
         unseen = []

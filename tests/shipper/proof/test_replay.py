@@ -17,6 +17,7 @@ from shipper import deadletter, parts
 from shipper.batch import Limits
 from shipper.commands.replay import filler, splitter
 from shipper.deadletter import DeadLetters
+from shipper.proof.letters import places
 from shipper.proof.replay import Busy, Means, Outcome, look, replay
 from shipper.proof.resend import Resender
 from shipper.push.answer import Verdict, judge
@@ -296,6 +297,7 @@ def test_no_value_of_any_field_of_a_letter_stops_the_others(
     odd = {**letter("y" * 300_000), field: value}
     case = Case(tmp_path, odd, letter("good", stream={"app": "good"}))
     case.answer = lambda body: Answer(400, "invalid") if status == 400 and b"good" not in body else None
+    assert all(0 <= number < 2**63 for place in places(case.path) for number in place)
 
     case.run()
 

@@ -12,9 +12,11 @@ from shipper_world import START_S, World
 
 from shipper import positions
 from shipper.proof.book import Outcome
+from shipper.proof.letters import places
 from shipper.proof.loki_query import Loki
 from shipper.proof.on_disk import Reading, find
 from shipper.proof.verify import Comparison, Gap, Report, Window
+from shipper.sorting import Policy
 from shipper.sources.base import Source
 from shipper.sources.jsonl import Jsonl
 from shipper.state import Options
@@ -31,7 +33,7 @@ class Verified:
         world: World,
         *,
         hours: float = 24,
-        letters: set[tuple[int, int]] | None = None,
+        letters: dict[tuple[int, int], bool] | None = None,
         resent: dict[tuple[int, int], int] | None = None,
         sources: list[Source] | None = None,
         queried: Queried | None = None,
@@ -47,7 +49,7 @@ class Verified:
             Reading(found, None, 64 << 20, 256 << 10, now_ns),
             on_disk,
             Window(now_ns - round(hours * HOUR_NS), None, now_ns, 7 * 24 * HOUR_NS, now_ns),
-            letters or set(),
+            letters or {},
             resent or {},
             lambda _text: None,
         )
@@ -212,12 +214,22 @@ def test_dead_letters_are_no_gaps(world: Make) -> None:
     made.script = lambda _labels: Answer(400, "invalid")
     made.write("a.jsonl", made.line("poison"))
     made.settle()
-    letters = {(letter["file_id"], letter["offset"]) for letter in made.buried()}
 
-    done = Verified(made, letters=letters)
+    done = Verified(made, letters=places(made.state / "dead-letters.jsonl"))
 
     assert not done.gaps
     assert done.count(Outcome.DEAD) == 1
+
+
+def test_all_parts_of_a_line_whose_letter_is_whole_are_no_gaps(world: Make) -> None:
+    """Too old, long, and not to be re-stamped: its letter is one, its parts would be three."""
+    made = world(options=Options(policy=Policy(7 * 24 * HOUR_NS, "dead-letter")))
+    shipped(lambda **_: made, made.line("x" * 600_000, ago_s=30 * 86400), made.line("now"))
+
+    done = Verified(made, hours=24 * 40, letters=places(made.state / "dead-letters.jsonl"))
+
+    assert not done.gaps
+    assert done.count(Outcome.DEAD) == 3
 
 
 def test_lines_under_labels_of_an_earlier_configuration_are_found(world: Make) -> None:
