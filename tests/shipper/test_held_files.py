@@ -288,3 +288,22 @@ def test_catching_up_does_not_wait_for_the_hour(world: Make) -> None:
 
     assert one.clock.elapsed_s - begun_s < 30.0
     assert engine.caught_up
+
+
+def test_an_unfinished_line_is_not_sent_before_its_end_is_saved(world: Make) -> None:
+    """Else a restart would read more of it, and Loki would hold the half and the whole."""
+    one = world()
+    path = one.write("a.jsonl", one.line("a"))
+    one.start()
+    one.settle()
+    one.write("a.jsonl", one.line("half"), end=b"")
+    path.rename(f"{path}.1")
+    one.pump(5.0)
+    one.saver.problem = "the disk is full"
+    one.pump(25.0)
+    before = texts(one)
+    one.saver.problem = ""
+    one.settle()
+
+    assert before == ["a"]
+    assert texts(one) == ["a", "half"]
