@@ -14,6 +14,10 @@ _MOST_SHOWN = 12
 _ELIDED = b"..."
 _KNOWN = re.compile(rb"(?:[a-z]{2,7}[0-9]{0,2}[_\-]){0,3}")
 _WORD = re.compile(rb"[A-Za-z0-9]+")
+_DIGIT = re.compile(rb"[0-9]")
+_CHANGE = re.compile(rb"[a-z](?=[A-Z0-9])|[A-Z](?=[a-z0-9])|[0-9](?=[A-Za-z])")
+_CHANGES = 0.35
+"""Of kind from one character to the next: random text has 0.6, names in a program have about 0.3."""
 _STANDS_FOR = re.compile(
     rb"(?i)^(?:process\.env|os\.(?:environ|getenv)|env[.:]|(?:your|my[_-])[a-z_\-]*[0-9]{0,3}$)"
     rb"|\*\*\*|xxxx|example|placeholder|change_?me|redacted|dummy"
@@ -47,13 +51,12 @@ def random(value: bytes) -> bool:
     return (digits and any(byte > 0x39 for byte in value)) or _shuffled(value)  # noqa: PLR2004 - after them
 
 
-def opaque(value: bytes) -> bool:
+def opaque(value: bytes, digits: int = 1) -> bool:
     """Return whether it has a long random word: no path, no name, no call in a program."""
-    return (
-        value[:1] not in {b"/", b"~"}
-        and value[:2] not in {b"./", b"0x"}
-        and (long_random(value) or bool(_BASE64.fullmatch(value)))
-    )
+    if value[:1] in {b"/", b"~"} or value[:2] in {b"./", b"0x"}:
+        return False
+    words = [word for word in _WORD.findall(value) if len(word) >= _LONG_BYTES]
+    return any(_mixed(word, digits) for word in words) or bool(_BASE64.fullmatch(value))
 
 
 def long_random(value: bytes) -> bool:
@@ -83,6 +86,13 @@ def basic(value: bytes) -> bool:
     except (ValueError, binascii.Error):
         return False
     return b":" in text
+
+
+def _mixed(word: bytes, digits: int) -> bool:
+    """Return whether digits and capitals stand anywhere in a word, and not as in `newToken2` of a program."""
+    if word.isdigit() or len(_DIGIT.findall(word)) < digits:
+        return False
+    return word.islower() or word.isupper() or len(_CHANGE.findall(word)) > _CHANGES * len(word)
 
 
 def _shuffled(value: bytes) -> bool:

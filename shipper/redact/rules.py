@@ -216,8 +216,8 @@ _NAMED = (
     _named("header_key", rb"(?i:" + _HEADERS + rb")\s*:\s*([A-Za-z0-9_+/=.~%\-]{8})", values.bare),
     _named(
         "secret_field",
-        rb"(?:PASSW(?:OR)?D|PASSPHRASE|SECRET(?:_KEY)?)=([^\s\"'`\\\[](?:[^\s\"'`\\]|\\+u00(?:26|3[CcEe])){5,})",
-        values.option,
+        rb"(?:PASSW(?:OR)?D|PASSPHRASE|SECRET(?:_KEY)?)=([^\s\"'`\\\[][^\s\"'`]{5})",
+        values.setting,
     ),
     _named("secret_field", rb"(?i:" + _FIELDS + rb")" + _IS + _QUOTED, values.field),
     _named("secret_field", rb"(?i:" + _FIELDS + rb")\s*[:=]\s*([A-Za-z0-9_+/=.~%\-]{6})", values.bare),

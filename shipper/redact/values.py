@@ -24,10 +24,12 @@ Found = list[tuple[int, int]]
 _BARE = re.compile(rb"(?:[A-Za-z0-9_+.~%/\-]|\\+/|\\+u002[BbFf])+={0,2}")
 _REST = re.compile(rb"(?:[!@#$^*?][A-Za-z0-9_+.~%/!@#$^*?\-]*)?")
 """Of a password, from the first sign on that no key has."""
+_SIGNS = re.compile(rb"(?:[^\s\"'`\\]|\\+u00(?:26|3[CcEe]))+")
+_SETTING_BYTES = 256
 _SETTING = re.compile(rb"[a-z]+=[^=]")
 _SCHEME = re.compile(rb"(?i)(bearer|basic|token|apikey|api-key|digest|negotiate|key|aws4-hmac-sha256)\s+")
 _PORT = re.compile(rb"[0-9]{1,5}(?:[#?\[\]{}<>]|\\+u003)")
-_CURSOR = re.compile(rb"(?i)(?:page|next|prev|previous|continuation|continue|sync|cursor)[_\-]?\Z")
+_CURSOR = re.compile(rb"(?i)(?:page|next|prev|previous|continuation|continue|sync|skip|cursor)[_\-]?\Z")
 
 
 def whole(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001 - one signature for all rules
@@ -129,6 +131,15 @@ def option(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001
     return [match.span(1)] if good else []
 
 
+def setting(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001
+    """Take what follows a name in capitals to the end of the word, if it is random, whatever its signs."""
+    start = match.start(1)
+    found = _SIGNS.match(line, start, start + _SETTING_BYTES)
+    value = found[0] if found else b""
+    good = len(value) >= _ENV_BYTES and _credential(value)
+    return [(start, start + len(value))] if good else []
+
+
 def option_of(command: bytes) -> Callable[[bytes, Any, bool], Found]:
     """Return what takes the value of an option of one command: to others it means something else."""
 
@@ -144,7 +155,12 @@ def opaque(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001
     start, end = _word(line, match)
     value = line[start:end]
     before = line[max(0, match.start() - _PASSWORD_BYTES * 2) : match.start()]
-    good = looks.opaque(value) and not looks.stands_for(value) and not _CURSOR.search(before)
+    quoted = line[start - 1 : start] in {b'"', b"'", b"`"}
+    good = (
+        looks.opaque(value, digits=1 if quoted else 2)
+        and not looks.stands_for(value)
+        and not _CURSOR.search(before)
+    )
     return [(start, end)] if good else []
 
 

@@ -125,6 +125,8 @@ def test_what_somebody_else_has_cut_to_its_ends_is_left(name: str, value: str) -
         "--token <token> --password PASSWORD --api-key settings.key2",
         "--token /var/run/secrets/token1 --secret id=npmrc2,src=/x",
         "--api-key $API_KEY_2",
+        "Credentials: v4aCredentialProvider, Token: NewNoOpTrustBoundaryData(),",
+        "responseToken = iamAssumeMockUserToken2",
         "docker run -u 1000:1000 x; rsync -u host1:dir22/path33 x; find . -print0 -prune -p dir12/dir34",
         "<password>required</password> <secret>name</secret>; login and password required1 for it",
         "Authorization: Bearer tokens; Authorization: Token authentication; Authorization: see RFC6750 there",

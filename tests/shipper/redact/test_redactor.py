@@ -131,6 +131,8 @@ HOSTILE = {
     "quotes and backslashes": b'"secret":"' + b'\\\\\\"' * 7,
     "keys begun": b"-----BEGIN PRIVATE KEY-----",
     "long keys begun": b"-----BEGIN PRIVATE KEY-----" + b"A" * 300,
+    "settings in settings": b"DB_PASSWORD=",
+    "settings in settings that are values": b"DB_PASSWORD=a7",
     "keys ended": b"A" * 50 + b"\\n-----END PRIVATE KEY-----",
     "keys only ended": b"-----END PRIVATE KEY",
     "options": b" --password a7aaaaaa -u a:a7aaaaaa -pa7aaaaaa",
