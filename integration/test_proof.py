@@ -160,6 +160,19 @@ def flush(loki: Loki) -> None:
     assert requests.post(f"{loki.url}/flush", timeout=60).status_code in (200, 204)
 
 
+def let_go(loki: Loki) -> None:
+    """Wait until the ingester holds no backfill stream: half a minute after it was flushed it lets go."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        now_ns = time.time_ns()
+        words = {"start": str(now_ns - 60 * SECOND_NS), "end": str(now_ns)}
+        answer = requests.get(f"{loki.url}/loki/api/v1/label/backfill/values", params=words, timeout=30)
+        if not answer.json().get("data"):
+            return
+        time.sleep(2)
+    raise AssertionError("the ingester still holds backfill streams")
+
+
 def a_days_files(host: Host) -> None:
     """Write what a day leaves: equal lines, old ones, ones without a time, large ones, secrets."""
     for project in range(3):
@@ -246,6 +259,7 @@ def test_every_planted_gap_is_found_and_no_other_and_repair_mends_them(
     assert {gap["line"] for gap in early["gaps"]} <= {line[:100] for _, line in thief.stolen}
     assert early["missing"] + early["unseen"] == len(thief.stolen)
     hours_pass(host)
+    let_go(server)
 
     code, found = host.verify()
 
@@ -286,6 +300,39 @@ def test_what_loki_does_not_show_yet_is_no_gap_and_is_not_repaired(
     time.sleep(1)
     code, found = host.verify()
     assert (code, found["unseen"], found["there"]) == (0, 0, 600)
+
+
+def test_a_repair_of_lines_that_are_not_shown_yet_is_not_repeated(
+    loki: Callable[..., Loki], thief_of: Callable[[Loki], Thief], tmp_path: pathlib.Path
+) -> None:
+    """Lines ahead of the clock, long, old and of now in one file; a gap is mended once, no other is named."""
+    server = loki(limits=LIMITS)
+    thief = thief_of(server)
+    host = Host(tmp_path, thief.url)
+    long = "x" * 600_000
+    lines = [{"timestamp": at(-3600), "n": "<ahead>"}, {"n": "<no time>"}]
+    lines += [{"timestamp": at(600 - n), "n": f"<{n}>"} for n in range(40)]
+    lines += [{"timestamp": at(5 * 3600 - n), "n": f"<old {n}>"} for n in range(5)]
+    lines += [{"timestamp": at(age_s), "n": long} for age_s in (5 * 3600 - 10, 30 * 86400, 29 * 86400, 100)]
+    host.write("agents/a.jsonl", [json.dumps(line) for line in lines])
+    names = ("<ahead>", "<no time>", "<7>", "<old 2>")
+    thief.steals = lambda line: any(name in line for name in names)
+    host.ship()
+    thief.steals = lambda _line: False
+
+    code, found = host.verify("--since", "40d", "--repair")
+    assert (code, found["missing"], found["unseen"]) == (0, 3, 8)
+    assert {gap["repaired"] for gap in found["gaps"]} == {True}
+    for _ in range(2):
+        code, found = host.verify("--since", "40d", "--repair")
+        assert (code, found["gaps"], found["unseen"]) == (0, [], 8)
+
+    flush(server)
+    let_go(server)
+    hours_pass(host)
+    (tmp_path / "state" / "resent.jsonl").unlink()
+    code, found = host.verify("--since", "40d")
+    assert ["<old 2>" in gap["line"] for gap in found["gaps"]] == [True]
 
 
 def test_cat_puts_a_line_together_byte_for_byte(loki: Callable[..., Loki], tmp_path: pathlib.Path) -> None:

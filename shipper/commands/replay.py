@@ -44,6 +44,7 @@ def replay(*, dry_run: bool, **flags: Any) -> None:
         redactor.text if redactor is not None else lambda text: text,
         filler(config.sources),
         splitter(limit.bytes, {record.id: record.origin or record.path for record in found.files}),
+        limit.bytes,
     )
     if dry_run:
         would: Counter[str] = Counter()

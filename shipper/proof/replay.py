@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeGuard
 import orjson
 
 from shipper import deadletter
+from shipper.proof.rejoin import rejoined
 from shipper.proof.resend import Fate, Letter, Resender
 from shipper.proof.resent import Place
 from shipper.stamp import ANSWER_RESIDUE, SLOTS, STEP_NS
@@ -67,6 +68,8 @@ class Means(NamedTuple):
     mask: Mask
     fill: Fill
     split: Split
+    limit_bytes: int
+    """The longest entry that Loki takes, as far as is known."""
 
 
 def replay(
@@ -85,10 +88,11 @@ def replay(
         try:
             done = 0
             for raws, end in slices(fd):
-                items = [item(raw, means) for raw in raws]
+                items = _items(raws, means)
                 if resender.stopped is None:
                     note([place for one in items for place in _places(one)])
-                    resender.send(letter for one in items for letter in one.letters)
+                    # All parts of a line that was cut anew hang on the same letters.
+                    resender.send(dict.fromkeys(letter for one in items for letter in one.letters))
                 _write(out, b"".join(after(one, outcome, now) for one in items))
                 done = end
             if outcome.taken or outcome.refused:
@@ -122,6 +126,15 @@ def slices(fd: int, size: int = SLICE_BYTES) -> Iterator[tuple[list[bytes], int]
         if cut:
             offset += cut
             yield data[: cut - 1].split(b"\n"), offset
+
+
+def _items(raws: list[bytes], means: Means) -> list[Item]:
+    items = [item(raw, means) for raw in raws]
+    anew = rejoined((letter for one in items for letter in one.letters), means.limit_bytes)
+    return [
+        one._replace(letters=anew[one.letters[0]]) if one.letters and one.letters[0] in anew else one
+        for one in items
+    ]
 
 
 def item(raw: bytes, means: Means) -> Item:

@@ -73,6 +73,7 @@ class Case:
             redactor.text if redactor is not None else str,
             filler((Jsonl("/logs/*.jsonl", "test", "u@h"),)),
             splitter(limit_bytes, {7: "/logs/first.jsonl"}),
+            limit_bytes,
         )
         return replay(self.path, resender, means, self.noted.extend, lambda: "now")
 
@@ -255,7 +256,10 @@ def test_a_look_sends_nothing(tmp_path: pathlib.Path) -> None:
     """What `--dry-run` counts."""
     case = Case(tmp_path, letter("one"), b"garbage\n")
 
-    kept = [one.kept for one in look(case.path, Means(str, lambda _: (None, None), splitter(1 << 20, {})))]
+    kept = [
+        one.kept
+        for one in look(case.path, Means(str, lambda _: (None, None), splitter(1 << 20, {}), 1 << 20))
+    ]
 
     assert kept == ["", "no dead letter"]
     assert not case.model.entries
@@ -317,10 +321,31 @@ def test_a_long_line_goes_by_the_name_that_run_gives_it(tmp_path: pathlib.Path) 
 
 
 def test_a_part_stays_a_part_of_its_line(tmp_path: pathlib.Path) -> None:
-    """Though it is longer than lines are split at now."""
+    """Though it is longer than lines are split at now: its other parts are not here."""
     meta = {"line_id": "ab" * 8, "part": "2", "parts": "3"}
     case = Case(tmp_path, letter("x" * 20_000, metadata=meta))
 
     case.run(limit_bytes=9000)
 
     assert list(case.entries().values()) == [{**STREAM, **meta}]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_all_parts_of_a_line_are_cut_anew_by_a_lower_limit(tmp_path: pathlib.Path, *, refused: bool) -> None:
+    """Under the name of their line, at its time; all leave the file, or all stay."""
+    pieces = ["a" * 20_000, "b" * 20_000, "c" * 500]
+    metas = [{"line_id": "ab" * 8, "part": str(n), "parts": "3"} for n in (1, 2, 3)]
+    records = [
+        letter(text, stamp=NOW_NS + n * 1000, metadata=meta, offset=n)
+        for n, (text, meta) in enumerate(zip(pieces, metas, strict=True))
+    ]
+    case = Case(tmp_path, *records)
+    case.answer = lambda body: Answer(400, "invalid") if refused and b"ccc" in body else None
+
+    done = case.run(limit_bytes=9000)
+
+    assert (done.taken, done.refused.total(), len(case.left)) == ((0, 3, 3) if refused else (3, 0, 0))
+    found = sorted((stamp, line) for kept in case.model.entries.values() for stamp, line in kept)
+    assert [stamp for stamp, _ in found] == [NOW_NS + n * 1000 for n in range(len(found))]
+    assert "".join(line for _, line in found) == "".join(pieces)[: len(found) * 9000]
+    assert {(meta["line_id"], meta["parts"]) for meta in case.entries().values()} == {("ab" * 8, "5")}
