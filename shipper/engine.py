@@ -223,7 +223,7 @@ class Engine:
     def caught_up(self) -> bool:
         """True when, besides, no file holds a whole line that was not read."""
         files = self.files
-        unread = files.ready or files.copies or files.unreadable or files.missing
+        unread = files.ready or files.copies or files.unreadable or files.missing or files.unfinished
         return self.acknowledged and not (unread or self.window.entries)
 
     def balances(self) -> list[Balance]:

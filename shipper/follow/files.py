@@ -82,6 +82,12 @@ class Files:
         return self._known.resting.has_missing
 
     @property
+    def unfinished(self) -> bool:
+        """True while the last line of a file without a path waits for its newline: it is sent without, too."""
+        draining = (t for t in self._known.draining.values() if t.phase is Phase.DRAINING and not t.away)
+        return any(t.fd >= 0 and t.unread_bytes for t in draining)
+
+    @property
     def open_count(self) -> int:
         """How many descriptors of files are held."""
         return self._descriptors.count

@@ -327,3 +327,21 @@ def test_nothing_is_caught_up_while_a_file_that_was_not_held_is_missing(world: M
     assert (missing, before) == (True, False)
     assert engine.caught_up
     assert not engine.files.missing
+
+
+def test_nothing_is_caught_up_while_the_last_line_of_a_renamed_file_waits_for_its_end(world: Make) -> None:
+    """It is sent after ten seconds without growth, and nobody is told before that all was sent."""
+    one = world()
+    path = one.write("a.jsonl", *lines(one, 0, 3))
+    engine = one.start()
+    one.settle()
+    one.write("a.jsonl", *lines(one, 3, 4), end=b"")
+    path.rename(f"{path}.1")
+    engine.files.rescan(one.clock.monotonic(), 1)
+    one.pump(1.0)
+    before = engine.caught_up
+    while not engine.caught_up:
+        one.pump(0.1)
+
+    assert not before
+    assert texts(one) == numbers(4)
