@@ -83,9 +83,9 @@ class Files:
 
     @property
     def unfinished(self) -> bool:
-        """True while the last line of a file without a path waits for its newline: it is sent without, too."""
+        """True while the last line of a file without a path waits for its newline, or to be sent without."""
         draining = (t for t in self._known.draining.values() if t.phase is Phase.DRAINING and not t.away)
-        return any(t.fd >= 0 and t.unread_bytes for t in draining)
+        return any(t.fd >= 0 and t.unread_bytes and os.fstat(t.fd).st_size > t.read for t in draining)
 
     @property
     def open_count(self) -> int:
