@@ -209,11 +209,13 @@ class _Work:
         by_clock = [
             own is None or own > now_ns + policy.future_ns or own < now_ns - policy.max_age_ns for own in owns
         ]
+        # Each time that a line has takes its place, also where the line goes by the clock: what later lines
+        # get then hangs on the file alone, and `verify` finds the same.
         own_stamps, own_state = stamp_all(
-            [own for own, clock in zip(owns, by_clock, strict=True) if not clock and own is not None],
+            [own for own in owns if own is not None],
             file.slot,
             self.chunk.own_state,
-            [size for size, clock in zip(self.written, by_clock, strict=True) if not clock],
+            [size for size, own in zip(self.written, owns, strict=True) if own is not None],
         )
         clock_stamps, clock_state = stamp_all(
             [now_ns] * sum(by_clock),
@@ -222,12 +224,18 @@ class _Work:
             [size for size, clock in zip(self.written, by_clock, strict=True) if clock],
         )
         next_own, next_clock = iter(own_stamps), iter(clock_stamps)
+        by_own = [None if own is None else next(next_own) for own in owns]
         buried = self._buried(owns, by_clock, now_ns, policy)
         too_old = [
             (self.starts[index], self.stream_of(self.labels_of(self.keys[index])), self.lines[index])
             for index in sorted(buried)
         ]
-        stamps, lines_of = self.split([next(next_clock if clock else next_own) for clock in by_clock])
+        stamps, lines_of = self.split(
+            [
+                next(next_clock) if clock or own is None else own
+                for own, clock in zip(by_own, by_clock, strict=True)
+            ]
+        )
         metas = list(self.metas)
         groups: dict[Stream, list[int]] = {}
         for index, line in enumerate(lines_of):

@@ -194,3 +194,15 @@ def test_a_time_that_has_not_come_yet_does_not_end_a_turn() -> None:
     done = sort(content, until_ns=NOW_NS + FUTURE_NS)
 
     assert done.taken == 3
+
+
+@given(st.lists(agos, min_size=1, max_size=40))
+def test_stamps_by_own_time_are_the_same_whatever_other_lines_go_by_the_clock(agos: list[int | None]) -> None:
+    """Such a line takes its place among the stamps all the same: who looks later finds what was pushed."""
+    content = b"".join(map(line, agos))
+    pushed, later = sort(content), sort(content, policy=Policy(2**62, future_ns=2**62))
+    found = {start: stamp for s in later.segments for start, stamp in zip(s.starts, s.stamps, strict=True)}
+    for segment in pushed.segments:
+        if "restamped" not in segment.stream.labels:
+            assert list(segment.stamps) == [found[start] for start in segment.starts]
+    assert pushed.own_state == later.own_state
