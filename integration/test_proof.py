@@ -24,7 +24,7 @@ import pytest
 import requests
 
 from integration.containers import Loki
-from shipper import positions
+from shipper.keeping import positions
 
 SECOND_NS = 10**9
 HOUR_NS = 3600 * SECOND_NS

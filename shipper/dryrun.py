@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 
 import orjson
 
-from shipper.deadletter import DeadLetters
+from shipper.entries.streams import Stream
+from shipper.keeping.deadletter import DeadLetters
 from shipper.push.answer import judge
-from shipper.streams import Stream
-from shipper.transport import Answered, Push
+from shipper.sending.transport import Answered, Push
 
 
 class Printed:

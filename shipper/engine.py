@@ -7,19 +7,19 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from shipper import positions
-from shipper.deadletter import DeadLetters
+from shipper.entries.streams import Registry
 from shipper.follow.files import Files
 from shipper.follow.inotify import Watcher
-from shipper.positions import Positions
+from shipper.keeping import positions
+from shipper.keeping.deadletter import DeadLetters
+from shipper.keeping.positions import Positions
 from shipper.push.retry import RetryPolicy
-from shipper.reading import Reader
+from shipper.reading.reader import Reader
 from shipper.redact.redactor import Redactor
-from shipper.sending import Sender
+from shipper.sending.sender import Sender
+from shipper.sending.transport import Transport
 from shipper.sources.base import Source, caps_of
 from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell, Window
-from shipper.streams import Registry
-from shipper.transport import Transport
 
 SAVE_RETRY_S = 1.0
 CALM_SAVE_S = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shipper.config import Config, ConfigError
+from shipper.configuration.config import Config, ConfigError
 from shipper.push.client import Way
 from shipper.state import Tell
 

@@ -11,23 +11,24 @@ import sys
 import time
 from collections.abc import Callable
 
-from shipper import notify, room
+from shipper import room
 from shipper.bell import Bell
-from shipper.config import Config, ConfigError
-from shipper.deadletter import DeadLetters
+from shipper.configuration.config import Config, ConfigError
 from shipper.engine import Engine
 from shipper.follow.inotify import Watcher
-from shipper.guard import Guard
-from shipper.lock import Lock
-from shipper.logs import Log
-from shipper.metrics import Metrics
-from shipper.pages import Published
+from shipper.keeping.deadletter import DeadLetters
+from shipper.keeping.guard import Guard
+from shipper.keeping.lock import Lock
+from shipper.keeping.saver import BackgroundSaver
 from shipper.push.client import Client, Way
 from shipper.push.retry import RetryPolicy
 from shipper.redact.redactor import Redactor
 from shipper.reload import prepare
-from shipper.saver import BackgroundSaver
-from shipper.standing import Pace, look
+from shipper.telling import notify
+from shipper.telling.logs import Log
+from shipper.telling.metrics import Metrics
+from shipper.telling.pages import Published
+from shipper.telling.standing import Pace, look
 
 _PUBLISH_EVERY_S = 0.5
 

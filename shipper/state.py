@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from shipper.batch import Limits
-from shipper.parts import MIN_ENTRY_BYTES
-from shipper.sorting import Policy
+from shipper.entries.parts import MIN_ENTRY_BYTES
+from shipper.entries.sorting import Policy
+from shipper.sending.batch import Limits
 
 
 class Clock(Protocol):

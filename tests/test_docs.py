@@ -12,9 +12,9 @@ from exporter import cli, config, selfmetrics, webmetrics
 from exporter.source import Family
 from exporter.sources.loki_mode import families, project_search
 from shipper import cli as shipper_cli
-from shipper import config as shipper_config
-from shipper.config import ConfigError
-from shipper.metrics import Metrics
+from shipper.configuration import config as shipper_config
+from shipper.configuration.config import ConfigError
+from shipper.telling.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 _ROW = re.compile(

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 
 from shipper.commands.flags import load, options
-from shipper.config import Config
+from shipper.configuration.config import Config
 from shipper.follow.tree import pattern, walk
 from shipper.push.connection import fetch
 

@@ -10,11 +10,11 @@ import click
 
 from shipper import room
 from shipper.commands.flags import load, options
-from shipper.config import Config
+from shipper.configuration.config import Config
 from shipper.dryrun import Printed, Shown, Silent, Unsaved
 from shipper.engine import Engine
+from shipper.reading.sample import sample
 from shipper.redact.shown import ShownRedactor
-from shipper.sample import sample
 from shipper.service import SystemClock
 from shipper.sources.explain import explain as explained
 

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import click
 
 from shared.models import machine_name
-from shipper import config as configuration
-from shipper.config import Config, ConfigError
+from shipper.configuration import config as configuration
+from shipper.configuration.config import Config, ConfigError
 from shipper.units import parse_duration_s
 
 EXIT_CONFIG = 2

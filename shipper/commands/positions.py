@@ -6,8 +6,8 @@ import os
 
 import click
 
-from shipper import config as configuration
-from shipper import positions as stored
+from shipper.configuration import config as configuration
+from shipper.keeping import positions as stored
 
 
 @click.command("positions")

@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from shipper.commands.flags import EXIT_CONFIG
-from shipper.config import Config
+from shipper.configuration.config import Config
 from shipper.proof.loki_query import Loki
 from shipper.proof.resend import Resender
 from shipper.proof.talk import Talk

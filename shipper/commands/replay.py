@@ -10,16 +10,17 @@ from typing import Any
 
 import click
 
-from shipper import parts, positions
 from shipper.commands.flags import EXIT_CONFIG, load, options
 from shipper.commands.prove import EXIT_UNANSWERED, resender_of, talk_of
+from shipper.entries import parts
+from shipper.entries.stamp import STEP_NS
 from shipper.follow.tree import pattern
+from shipper.keeping import positions
 from shipper.proof.replay import Busy, Fill, Means, Outcome, Split, look, place_of
 from shipper.proof.replay import replay as replayed
 from shipper.proof.resend import Letter
 from shipper.proof.resent import NAME, Resent
 from shipper.sources.base import Source
-from shipper.stamp import STEP_NS
 from shipper.state import EntryLimit
 from shipper.times import rfc3339
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
-from shipper import config as configuration
-from shipper import notify
 from shipper.commands.flags import EXIT_CONFIG, duration, load, loader, options
-from shipper.config import Config
-from shipper.lock import AlreadyRunning, Lock
+from shipper.configuration import config as configuration
+from shipper.configuration.config import Config
+from shipper.keeping.lock import AlreadyRunning, Lock
 from shipper.service import Service, is_terminal
-from shipper.web import Server
+from shipper.telling import notify
+from shipper.telling.web import Server
 
 EXIT_UNFINISHED = 3
 

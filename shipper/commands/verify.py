@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from shipper import positions
 from shipper.commands.flags import EXIT_CONFIG, load, options
 from shipper.commands.prove import (
     EXIT_UNANSWERED,
@@ -22,7 +21,8 @@ from shipper.commands.prove import (
     resender_of,
     talk_of,
 )
-from shipper.config import Config
+from shipper.configuration.config import Config
+from shipper.keeping import positions
 from shipper.proof import report as shown
 from shipper.proof.letters import places
 from shipper.proof.loki_query import Unanswered

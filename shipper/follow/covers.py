@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from shipper.follow.tree import Pattern, is_below, pattern
-from shipper.positions import GENERATIONS, FileRecord
+from shipper.keeping.positions import GENERATIONS, FileRecord
 from shipper.sources.base import Source
 
 _STATE_FILES = (*GENERATIONS, "dead-letters.jsonl")

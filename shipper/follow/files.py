@@ -7,6 +7,7 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable
 
+from shipper.entries.streams import Stream
 from shipper.follow import rotation
 from shipper.follow.copies import Copies
 from shipper.follow.covers import Covers
@@ -20,9 +21,8 @@ from shipper.follow.restoring import Restoring
 from shipper.follow.rotation import Rotation
 from shipper.follow.search import Search
 from shipper.follow.tracked import Tracked
-from shipper.positions import FileRecord
+from shipper.keeping.positions import FileRecord
 from shipper.sources.base import Source
-from shipper.streams import Stream
 
 RESCAN_S = 10.0
 

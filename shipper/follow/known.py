@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
+from shipper.entries.stamp import SLOTS
 from shipper.follow.phase import Happening
 from shipper.follow.resting import Resting
 from shipper.follow.tracked import Tracked, tail_of
 from shipper.sources.base import Source
-from shipper.stamp import SLOTS
 
 
 class Known:

@@ -1,4 +1,4 @@
-"""A directory's regular files by inode and by what they begin with: read once for many that are sought."""
+"""A directory's regular files by inode and by how they begin: read once for all that is sought there."""
 
 from __future__ import annotations
 

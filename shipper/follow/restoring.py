@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 
+from shipper.entries.ledger import Chunk
+from shipper.entries.stamp import unpacked
+from shipper.entries.streams import Stream
 from shipper.follow.covers import Covered, Covers
 from shipper.follow.descriptors import Descriptors
 from shipper.follow.known import Known
@@ -12,10 +15,7 @@ from shipper.follow.phase import Phase
 from shipper.follow.search import Search, Sought
 from shipper.follow.tracked import Tracked
 from shipper.follow.tree import is_away
-from shipper.ledger import Chunk
-from shipper.positions import FileRecord
-from shipper.stamp import unpacked
-from shipper.streams import Stream
+from shipper.keeping.positions import FileRecord
 
 
 class Restoring:

@@ -14,7 +14,7 @@ from shipper.follow.known import Known
 from shipper.follow.listing import Listing
 from shipper.follow.tracked import holds, tail_of
 from shipper.follow.tree import Refused, open_regular
-from shipper.positions import FileRecord
+from shipper.keeping.positions import FileRecord
 
 _MOST_LISTED = 20_000
 """So many first KiB are kept within a turn."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
+from shipper.entries.ledger import Account
+from shipper.entries.stamp import FRESH, StampState, packed
 from shipper.follow import identity
 from shipper.follow.phase import Happening, Phase, after
-from shipper.ledger import Account
-from shipper.positions import Behind, Era, FileRecord, Moved, encode_file
+from shipper.keeping.positions import Behind, Era, FileRecord, Moved, encode_file
 from shipper.sources.base import FileInfo, Source
-from shipper.stamp import FRESH, StampState, packed
 
 LINE_SCAN_BYTES = 1 << 20
 QUIET_S = 10.0

@@ -8,20 +8,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shipper.chunks import masked
+from shipper.entries.ledger import Account, Chunk, Segment
+from shipper.entries.sorting import BY_OWN_TIME, File, sort_lines
+from shipper.entries.stamp import FRESH
+from shipper.entries.streams import Registry, Stream
 from shipper.follow import identity
 from shipper.follow.covers import Covers
 from shipper.follow.framing import Framed, frame
 from shipper.follow.tracked import holds, scan_for_newline
 from shipper.follow.tree import walk
-from shipper.ledger import Account, Chunk, Segment
-from shipper.positions import FileRecord, Positions
+from shipper.keeping.positions import FileRecord, Positions
 from shipper.proof.selectors import Family, family
+from shipper.reading.chunks import masked
 from shipper.redact.redactor import Redactor
-from shipper.sorting import BY_OWN_TIME, File, sort_lines
 from shipper.sources.base import FileInfo, Source
-from shipper.stamp import FRESH
-from shipper.streams import Registry, Stream
 
 BLOCK_BYTES = 1 << 20
 

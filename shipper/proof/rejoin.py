@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shipper import parts
+from shipper.entries import parts
+from shipper.entries.stamp import STEP_NS
 from shipper.proof.assemble import Parts
 from shipper.proof.loki_query import Entry
 from shipper.proof.resend import Letter
-from shipper.stamp import STEP_NS
 
 
 def rejoined(letters: Iterable[Letter], limit_bytes: int) -> dict[Letter, list[Letter]]:

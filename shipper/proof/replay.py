@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, TypeGuard
 
 import orjson
 
-from shipper import deadletter
+from shipper.entries.stamp import ANSWER_RESIDUE, SLOTS, STEP_NS
+from shipper.keeping import deadletter
 from shipper.proof.rejoin import rejoined
 from shipper.proof.resend import Fate, Letter, Resender
 from shipper.proof.resent import Place
-from shipper.stamp import ANSWER_RESIDUE, SLOTS, STEP_NS
 from shipper.times import MAX_NS
 
 SLICE_BYTES = 16 << 20

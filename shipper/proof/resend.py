@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from shipper.batch import Limits
+from shipper.entries.sorting import backfill_labels, restamped_labels, with_original
+from shipper.entries.stamp import ANSWER_RESIDUE, SLOTS, STEP_NS
 from shipper.push import encode
 from shipper.push.answer import Action, Verdict
 from shipper.push.retry import RetryPolicy, Rounds
-from shipper.sorting import backfill_labels, restamped_labels, with_original
-from shipper.stamp import ANSWER_RESIDUE, SLOTS, STEP_NS
+from shipper.sending.batch import Limits
 
 _ENTRY_OVERHEAD_BYTES = 60
 

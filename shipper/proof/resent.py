@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import orjson
 
-from shipper import deadletter
+from shipper.keeping import deadletter
 from shipper.proof.visible import FLUSHED_AFTER_NS
 
 NAME = "resent.jsonl"

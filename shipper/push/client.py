@@ -17,8 +17,8 @@ from shipper.push.readiness import Readiness
 from shipper.push.reread import Reread
 from shipper.push.retry_after import retry_after_s
 from shipper.push.tls import make_context
+from shipper.sending.transport import Answered, Push
 from shipper.state import Tell
-from shipper.transport import Answered, Push
 
 THREADS = 16
 

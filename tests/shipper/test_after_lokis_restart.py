@@ -13,7 +13,7 @@ from receiver import Answer, Receiver
 from shipper.push.answer import Verdict
 from shipper.push.client import Client, Way
 from shipper.push.endpoint import Endpoint, push_url
-from shipper.transport import Push
+from shipper.sending.transport import Push
 
 BODY = b'{"streams":[{"stream":{"app":"x"},"values":[["1","line"]]}]}'
 WAITING = Answer(503, "Ingester not ready: waiting for 15s after being ready\n")

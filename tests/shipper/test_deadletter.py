@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from shipper.deadletter import DeadLetters
+from shipper.keeping.deadletter import DeadLetters
 
 
 @pytest.fixture(name="path")

@@ -18,9 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from receiver import Answer, Rules
 from shipper_world import World, whole_lines
 
+from shipper.entries.parts import MIN_ENTRY_BYTES
 from shipper.follow.framing import frame
-from shipper.parts import MIN_ENTRY_BYTES
-from shipper.positions import decode
+from shipper.keeping.positions import decode
 from shipper.sources.jsonl import Jsonl
 from shipper.sources.loki_mode import LokiMode
 from shipper.state import Options

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import pytest
 from shipper_world import World
 
-from shipper import positions
 from shipper.follow import identity, tree
 from shipper.follow.known import Known
 from shipper.follow.search import Search
+from shipper.keeping import positions
 from shipper.sources.base import Source
 from shipper.sources.jsonl import Jsonl
 from shipper.sources.loki_mode import LokiMode

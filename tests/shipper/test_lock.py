@@ -7,10 +7,10 @@ import shutil
 
 import pytest
 
-from shipper import positions
-from shipper.lock import AlreadyRunning, Lock
-from shipper.positions import Positions
-from shipper.saver import BackgroundSaver
+from shipper.keeping import positions
+from shipper.keeping.lock import AlreadyRunning, Lock
+from shipper.keeping.positions import Positions
+from shipper.keeping.saver import BackgroundSaver
 
 DATA = positions.encode(Positions())
 

@@ -11,7 +11,7 @@ import pytest
 from receiver import Answer, Rules
 from shipper_world import World, whole_lines
 
-from shipper.batch import Limits
+from shipper.sending.batch import Limits
 from shipper.state import Options
 
 Make = Callable[..., World]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from shipper_world import World
 
-from shipper.batch import Limits
+from shipper.sending.batch import Limits
 from shipper.state import Options
 
 Make = Callable[..., World]

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shipper_world import World
 
-from shipper.batch import Limits
+from shipper.sending.batch import Limits
 from shipper.state import Options
 
 MINUTE_S = 60.0

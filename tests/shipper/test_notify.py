@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import exporter.notify
-from shipper import notify
-from shipper.notify import Notifier, Pulse
+from shipper.telling import notify
+from shipper.telling.notify import Notifier, Pulse
 
 
 @pytest.fixture(name="systemd")

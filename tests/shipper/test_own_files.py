@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 from shipper_world import World
 
-from shipper import positions
-from shipper.deadletter import DeadLetters
-from shipper.lock import Lock
+from shipper.keeping import positions
+from shipper.keeping.deadletter import DeadLetters
+from shipper.keeping.lock import Lock
 
 Make = Callable[..., World]
 Put = Callable[[pathlib.Path], None]

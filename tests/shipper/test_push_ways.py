@@ -14,14 +14,14 @@ import pytest
 from certificates import authority
 from gateway import ACK, READY, Asked, Gateway, Proxy, client_files, read_request, server_context
 
-from shipper.batch import Batch
 from shipper.push.answer import Action, Verdict
 from shipper.push.client import Client, Way
 from shipper.push.connection import Connection, fetch
 from shipper.push.endpoint import Endpoint, push_url
 from shipper.push.proxy import choose
 from shipper.push.tls import make_context
-from shipper.transport import Push
+from shipper.sending.batch import Batch
+from shipper.sending.transport import Push
 
 TOLD: list[tuple[str, dict[str, object]]] = []
 

@@ -10,7 +10,7 @@ import pytest
 from receiver import Answer
 from shipper_world import START_S, World
 
-from shipper.sorting import Policy
+from shipper.entries.sorting import Policy
 from shipper.sources.base import Source
 from shipper.sources.jsonl import Jsonl
 from shipper.sources.llm_proxy import LlmProxy

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from shipper_world import START_S, World
 
-from shipper import positions
+from shipper.keeping import positions
 from shipper.sources.base import Source
 from shipper.sources.jsonl import Jsonl
 from shipper.sources.loki_mode import LokiMode

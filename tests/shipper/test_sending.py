@@ -10,9 +10,9 @@ import pytest
 from receiver import Answer, Rules
 from shipper_world import World
 
-from shipper.batch import Limits
-from shipper.deadletter import DeadLetters
-from shipper.sorting import Policy
+from shipper.entries.sorting import Policy
+from shipper.keeping.deadletter import DeadLetters
+from shipper.sending.batch import Limits
 from shipper.sources.loki_mode import LokiMode
 from shipper.state import Options
 

@@ -15,7 +15,7 @@ from programs import WITHIN_S, Program, page
 from receiver import Answer, Receiver
 
 from shared import healthcheck
-from shipper.lock import Lock
+from shipper.keeping.lock import Lock
 
 
 @pytest.fixture

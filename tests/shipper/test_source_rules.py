@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from shipper_world import World
 
 from shipper.cli import main
-from shipper.config import ConfigError, load
+from shipper.configuration.config import ConfigError, load
 from shipper.sources.jsonl import Jsonl
 from shipper.sources.rules import rules_of
 

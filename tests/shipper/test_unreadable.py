@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from shipper_world import World
 
-from shipper.health import Turning, checks
-from shipper.standing import look
+from shipper.telling.health import Turning, checks
+from shipper.telling.standing import look
 
 MakeWorld = Callable[..., World]
 

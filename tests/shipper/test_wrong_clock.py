@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from shipper_world import START_S, World
 
-from shipper.sorting import Policy
+from shipper.entries.sorting import Policy
 from shipper.state import Options
 
 MakeWorld = Callable[..., World]

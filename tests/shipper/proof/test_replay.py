@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 from receiver import Answer, Model
 
-from shipper import deadletter, parts
-from shipper.batch import Limits
 from shipper.commands.replay import filler, splitter
-from shipper.deadletter import DeadLetters
+from shipper.entries import parts
+from shipper.keeping import deadletter
+from shipper.keeping.deadletter import DeadLetters
 from shipper.proof.letters import places
 from shipper.proof.replay import Busy, Means, Outcome, look, replay
 from shipper.proof.resend import Resender
 from shipper.push.answer import Verdict, judge
 from shipper.push.retry import RetryPolicy
 from shipper.redact.redactor import Redactor
+from shipper.sending.batch import Limits
 from shipper.sources.jsonl import Jsonl
 
 NOW_NS = 1_795_000_000 * 10**9

@@ -10,13 +10,13 @@ from queried import Queried
 from receiver import Answer
 from shipper_world import START_S, World
 
-from shipper import positions
+from shipper.entries.sorting import Policy
+from shipper.keeping import positions
 from shipper.proof.book import Outcome
 from shipper.proof.letters import places
 from shipper.proof.loki_query import Loki
 from shipper.proof.on_disk import Reading, find
 from shipper.proof.verify import Comparison, Gap, Report, Window
-from shipper.sorting import Policy
 from shipper.sources.base import Source
 from shipper.sources.jsonl import Jsonl
 from shipper.state import Options

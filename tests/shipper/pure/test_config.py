@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from shipper.config import Config, ConfigError, load, state_dir, switched_off
-from shipper.settings import SETTINGS
+from shipper.configuration.config import Config, ConfigError, load, state_dir, switched_off
+from shipper.configuration.settings import SETTINGS
 
 URL = "http://loki:3100"
 

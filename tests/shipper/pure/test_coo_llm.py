@@ -8,11 +8,11 @@ import re
 
 import pytest
 
+from shipper.entries.stamp import FRESH, stamp_all
 from shipper.redact.own import Own
 from shipper.redact.redactor import Redactor
 from shipper.sources.base import FileInfo, Parsed
 from shipper.sources.coo_llm import LOG_TYPES, CooLlm
-from shipper.stamp import FRESH, stamp_all
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "coo-llm"
 PATH = "/srv/coo-llm/logs/llm.log"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from shared.healthcheck import State
-from shipper.health import Turning, checks
-from shipper.metrics import Metrics
-from shipper.pages import Published
+from shipper.telling.health import Turning, checks
+from shipper.telling.metrics import Metrics
+from shipper.telling.pages import Published
 
 FINE: dict[str, Any] = {
     "entries_sent": 3,
@@ -80,7 +80,7 @@ def test_each_trouble_shows_in_its_check(name: str, changes: dict[str, object], 
 def test_a_hanging_loop_shows_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last status stands, the health is judged at the request: 503, also for a liveness probe."""
     now_s = 100.0
-    monkeypatch.setattr("shipper.pages.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("shipper.telling.pages.time.monotonic", lambda: now_s)
     published = Published(Metrics())
     pages = published.pages()
     assert pages["/-/ready"]().status == 503
@@ -97,7 +97,7 @@ def test_a_hanging_loop_shows_when_it_is_asked_for(monkeypatch: pytest.MonkeyPat
 
 def test_an_internal_error_is_in_the_health_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Degraded, so 200, with what happened and where."""
-    monkeypatch.setattr("shipper.pages.time.monotonic", lambda: 7.0)
+    monkeypatch.setattr("shipper.telling.pages.time.monotonic", lambda: 7.0)
     published = Published(Metrics())
     published.tell(FINE, 1.0)
     published.failed("KeyError: 1 at reading.py:7", 2.0)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.ledger import Account, Chunk, Floor, Segment, picked
-from shipper.stamp import FRESH, STEP_BYTES
-from shipper.streams import Stream
+from shipper.entries.ledger import Account, Chunk, Floor, Segment, picked
+from shipper.entries.stamp import FRESH, STEP_BYTES
+from shipper.entries.streams import Stream
 
 A, B = Stream({"a": "1"}, 0, 0), Stream({"b": "1"}, 1, 0)
 NEAR = Chunk(0, 50, FRESH, FRESH, "")

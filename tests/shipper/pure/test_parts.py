@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from shipper.entries.parts import MIN_ENTRY_BYTES, line_id, metas, split, text_bytes, text_sizes, without_part
 from shipper.follow.lines import Lines
-from shipper.parts import MIN_ENTRY_BYTES, line_id, metas, split, text_bytes, text_sizes, without_part
 
 lines = st.binary(max_size=80) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass"))
 limits = st.integers(4, 30)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.positions import (
+from shipper.keeping.positions import (
     GENERATIONS,
     Behind,
     FileRecord,

@@ -3,12 +3,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper import parts
-from shipper.ledger import Account, Chunk, Segment
-from shipper.refit import refitted
-from shipper.stamp import FRESH, STEP_NS
+from shipper.entries import parts
+from shipper.entries.ledger import Account, Chunk, Segment
+from shipper.entries.stamp import FRESH, STEP_NS
+from shipper.entries.streams import Stream
+from shipper.sending.refit import refitted
 from shipper.state import EntryLimit
-from shipper.streams import Stream
 
 STREAM = Stream({"app": "x"}, 0, 0)
 texts = st.lists(st.text("aé😀", min_size=1, max_size=60), min_size=1, max_size=6)

@@ -6,13 +6,13 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.entries.ledger import Account, Chunk
+from shipper.entries.sorting import FUTURE_NS, MINUTE_NS, File, Policy, Sorted, sort_lines
+from shipper.entries.stamp import FRESH, StampState
+from shipper.entries.streams import Registry
 from shipper.follow.framing import frame
-from shipper.ledger import Account, Chunk
-from shipper.positions import Moved
-from shipper.sorting import FUTURE_NS, MINUTE_NS, File, Policy, Sorted, sort_lines
+from shipper.keeping.positions import Moved
 from shipper.sources.jsonl import Jsonl
-from shipper.stamp import FRESH, StampState
-from shipper.streams import Registry
 from shipper.times import rfc3339
 
 NOW_NS = 1_795_000_000 * 10**9

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper import stamp as stamping
-from shipper.stamp import (
+from shipper.entries import stamp as stamping
+from shipper.entries.stamp import (
     ANSWER_RESIDUE,
     FRESH,
     MAX_SHIFT_NS,

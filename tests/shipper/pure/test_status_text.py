@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shipper.commands.status_text import amount, duration, fitted, render
-from shipper.standing import Pace
+from shipper.telling.standing import Pace
 
 STATUS: dict[str, Any] = {
     "health": "ok",

@@ -5,12 +5,12 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.batch import SPAN_NS, Batch, Limits
-from shipper.ledger import Account, Chunk, Segment
+from shipper.entries.ledger import Account, Chunk, Segment
+from shipper.entries.stamp import FRESH
+from shipper.entries.streams import Stream
 from shipper.push.retry import RetryPolicy, Rounds
-from shipper.stamp import FRESH
-from shipper.stream_queue import Queue
-from shipper.streams import Stream
+from shipper.sending.batch import SPAN_NS, Batch, Limits
+from shipper.sending.stream_queue import Queue
 
 BASE_NS = 1_795_000_000 * 10**9
 MINUTE_NS = 60 * 10**9

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.models import MAX_LABEL_CHARS, OTHER
-from shipper.streams import Registry
+from shipper.entries.streams import Registry
 
 
 def test_one_label_set_is_one_stream() -> None:

@@ -17,12 +17,12 @@ import streams
 from receiver import Answer
 from shipper_world import World
 
-from shipper.logs import Log
+from shipper.entries.sorting import Policy
 from shipper.redact.own import Own
 from shipper.redact.redactor import Redactor
-from shipper.sorting import Policy
 from shipper.sources.llm_proxy import LlmProxy
 from shipper.state import Options
+from shipper.telling.logs import Log
 
 Make = Callable[..., World]
 SECRETS = planted.secrets(7)

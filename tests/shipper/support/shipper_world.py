@@ -11,15 +11,15 @@ from typing import Any
 
 from receiver import Answer, Model
 
-from shipper import positions
-from shipper.deadletter import DeadLetters
 from shipper.engine import Engine
+from shipper.keeping import positions
+from shipper.keeping.deadletter import DeadLetters
 from shipper.push.answer import Verdict, judge, no_answer
 from shipper.redact.redactor import Redactor
+from shipper.sending.transport import Answered, Push
 from shipper.sources.base import Source
 from shipper.sources.jsonl import Jsonl
 from shipper.state import Options
-from shipper.transport import Answered, Push
 
 START_S = 1_795_000_000.0
 Script = Callable[[dict[str, str]], "Answer | str | None"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from shipper.deadletter import DeadLetters
+from shipper.entries.ledger import Meta
+from shipper.entries.streams import Stream
 from shipper.follow.tracked import Tracked
-from shipper.ledger import Meta
+from shipper.keeping.deadletter import DeadLetters
 from shipper.state import Clock, Tell
-from shipper.streams import Stream
 from shipper.times import rfc3339
 
 

@@ -6,16 +6,16 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from shipper.entries.ledger import Chunk
+from shipper.entries.parts import text_sizes
+from shipper.entries.sorting import File, Policy, Sorted, sort_lines
+from shipper.entries.streams import Registry, Stream
 from shipper.follow.framing import Framed, frame
 from shipper.follow.lines import Lines
 from shipper.follow.tracked import Tracked, scan_for_newline
-from shipper.ledger import Chunk
-from shipper.parts import text_sizes
 from shipper.redact.redactor import Hit, Redactor
-from shipper.sorting import File, Policy, Sorted, sort_lines
 from shipper.sources.base import FileInfo
 from shipper.state import EntryLimit, Saves
-from shipper.streams import Registry, Stream
 
 CHUNK_BYTES = 256 * 1024
 PEEK_BYTES = 4096

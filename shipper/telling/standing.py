@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from shipper.deadletter import DeadLetters
 from shipper.engine import Engine
 from shipper.follow.inotify import Watcher
+from shipper.keeping.deadletter import DeadLetters
 from shipper.times import rfc3339
 
 Status = dict[str, Any]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from shipper.answers import Answers, Trouble
-from shipper.burying import Burial
-from shipper.deadletter import DeadLetters
-from shipper.elsewhere import Elsewhere
-from shipper.lanes import Lanes
+from shipper.entries.streams import Registry
+from shipper.keeping.deadletter import DeadLetters
 from shipper.push.retry import RetryPolicy
 from shipper.redact.redactor import Redactor
+from shipper.sending.answers import Answers, Trouble
+from shipper.sending.burying import Burial
+from shipper.sending.elsewhere import Elsewhere
+from shipper.sending.lanes import Lanes
+from shipper.sending.stream_queue import Queue
+from shipper.sending.transport import Push, Transport
 from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell, Window
-from shipper.stream_queue import Queue
-from shipper.streams import Registry
-from shipper.transport import Push, Transport
 
 _STREAM_REASONS = frozenset({"rate_limited", "stream_limit", "too_new"})
 _STORED_NOTHING = frozenset({"too_large", "rate_limited"})

@@ -11,10 +11,10 @@ import time
 import orjson
 
 from shared import healthcheck
-from shipper import health, web
-from shipper.health import Turning
-from shipper.metrics import Metrics
-from shipper.standing import Status
+from shipper.telling import health, web
+from shipper.telling.health import Turning
+from shipper.telling.metrics import Metrics
+from shipper.telling.standing import Status
 
 _STARTING = web.Page(503, web.TEXT, b"starting\n")
 

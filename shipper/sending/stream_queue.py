@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from shipper.batch import SPAN_NS, Batch, Limits
-from shipper.ledger import Segment
+from shipper.entries.ledger import Segment
+from shipper.entries.streams import Stream
 from shipper.push.retry import Rounds
-from shipper.streams import Stream
+from shipper.sending.batch import SPAN_NS, Batch, Limits
 
 _ENTRY_OVERHEAD_BYTES = 30
 

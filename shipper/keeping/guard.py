@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Callable
 
-from shipper.lock import Lock
+from shipper.keeping.lock import Lock
 
 _EVERY_S = 1.0
 

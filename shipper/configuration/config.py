@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shipper import wanted
-from shipper.batch import Limits
-from shipper.layers import chosen, toml
+from shipper.configuration import wanted
+from shipper.configuration.layers import chosen, toml
+from shipper.configuration.settings import SETTINGS, switch
+from shipper.entries.sorting import Policy
 from shipper.push import proxy
 from shipper.push.endpoint import Endpoint, push_url
 from shipper.push.tls import make_context
 from shipper.redact import own
 from shipper.redact.own import Own
 from shipper.redact.redactor import Redactor
-from shipper.settings import SETTINGS, switch
-from shipper.sorting import Policy
+from shipper.sending.batch import Limits
 from shipper.sources.base import Source
 from shipper.state import Options
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shipper import parts
+from shipper.entries import parts
+from shipper.entries.ledger import Account, Chunk, Meta, Segment, picked
+from shipper.entries.stamp import STEP_BYTES, STEP_NS, StampState, stamp_all
+from shipper.entries.streams import Stream
 from shipper.follow.framing import Framed
 from shipper.follow.lines import Lines
-from shipper.ledger import Account, Chunk, Meta, Segment, picked
-from shipper.positions import Moved
+from shipper.keeping.positions import Moved
 from shipper.sources.base import FileInfo, Key, Source
-from shipper.stamp import STEP_BYTES, STEP_NS, StampState, stamp_all
-from shipper.streams import Stream
 from shipper.times import hour, rfc3339
 
 ENTRY_BYTES = 256 * 1024

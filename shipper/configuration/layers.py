@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from shipper.settings import SETTINGS, UNDER_LOKI, Setting
+from shipper.configuration.settings import SETTINGS, UNDER_LOKI, Setting
 
 _TABLES = ("loki", "source", "sources", "redact")
 """What is not a setting of one value."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from shipper.batch import Batch
 from shipper.push.answer import Verdict
-from shipper.stream_queue import Queue
+from shipper.sending.batch import Batch
+from shipper.sending.stream_queue import Queue
 
 
 @dataclass(slots=True, eq=False)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from shipper.own_files import open_own, read_own
+from shipper.keeping.own_files import open_own, read_own
 
 VERSION = 1
 GENERATIONS = ("positions.json", "positions.prev.json")

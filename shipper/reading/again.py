@@ -5,17 +5,17 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import replace
 
-from shipper.chunks import Chunks, TooLong, peek_ns
+from shipper.entries.ledger import Chunk, Floor, Segment, picked
+from shipper.entries.merge import SLACK_NS
+from shipper.entries.sorting import BY_OWN_TIME, Policy, Sorted, is_restamped
+from shipper.entries.streams import Stream
 from shipper.follow.files import Files
 from shipper.follow.framing import frame
 from shipper.follow.tracked import Tracked
-from shipper.ledger import Chunk, Floor, Segment, picked
-from shipper.merge import SLACK_NS
-from shipper.sending import Sender
-from shipper.sorting import BY_OWN_TIME, Policy, Sorted, is_restamped
+from shipper.reading.chunks import Chunks, TooLong, peek_ns
+from shipper.sending.sender import Sender
 from shipper.sources.base import FileInfo
 from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell
-from shipper.streams import Stream
 
 
 class Again:

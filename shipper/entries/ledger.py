@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from shipper.stamp import FRESH, StampState, steps_for
+from shipper.entries.stamp import FRESH, StampState, steps_for
 
 if TYPE_CHECKING:
-    from shipper.streams import Stream
+    from shipper.entries.streams import Stream
 
 Meta = dict[str, str]
 

@@ -7,8 +7,8 @@ import queue
 import threading
 from collections.abc import Callable
 
-from shipper import positions
-from shipper.lock import Lock
+from shipper.keeping import positions
+from shipper.keeping.lock import Lock
 
 
 class BackgroundSaver:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shipper.ledger import Meta, Segment
+from shipper.entries.ledger import Meta, Segment
+from shipper.entries.streams import Stream
 from shipper.push import encode
-from shipper.streams import Stream
 
 SPAN_NS = 30 * 60 * 10**9
 """No push spans more, and none is further past an ack that is not yet durable."""

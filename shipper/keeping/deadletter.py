@@ -11,7 +11,7 @@ import pathlib
 
 import orjson
 
-from shipper.own_files import open_own
+from shipper.keeping.own_files import open_own
 
 
 class DeadLetters:

@@ -6,20 +6,20 @@ import hashlib
 import heapq
 import os
 
-from shipper.again import Again, clock_entry
-from shipper.chunks import Chunks, TooLong, peek_ns
+from shipper.entries.ledger import Chunk
+from shipper.entries.merge import SLACK_NS
+from shipper.entries.sorting import Sorted
+from shipper.entries.streams import Registry
 from shipper.follow import identity
 from shipper.follow.files import Files
 from shipper.follow.framing import frame
 from shipper.follow.phase import Phase
 from shipper.follow.tracked import LINE_SCAN_BYTES, Tracked, holds
-from shipper.ledger import Chunk
-from shipper.merge import SLACK_NS
+from shipper.reading.again import Again, clock_entry
+from shipper.reading.chunks import Chunks, TooLong, peek_ns
 from shipper.redact.redactor import Redactor
-from shipper.sending import Sender
-from shipper.sorting import Sorted
+from shipper.sending.sender import Sender
 from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell, Window
-from shipper.streams import Registry
 
 AWAY_BYTES = 4 << 20
 """While nothing is taken by Loki, a file is searched this far for lines of streams that may fare better."""

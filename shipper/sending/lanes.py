@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from shipper.batch import Batch
+from shipper.entries.ledger import Meta, Segment, picked
+from shipper.entries.sorting import is_restamped
+from shipper.entries.streams import Stream
 from shipper.follow.tracked import Tracked
-from shipper.ledger import Meta, Segment, picked
 from shipper.push.retry import RetryPolicy, Rounds
-from shipper.refit import refitted
-from shipper.sorting import is_restamped
+from shipper.sending.batch import Batch
+from shipper.sending.refit import refitted
+from shipper.sending.stream_queue import Queue
 from shipper.state import Clock, EntryLimit, Saves, Window
-from shipper.stream_queue import Queue
-from shipper.streams import Stream
 
 _MANY_QUEUES = 100
 

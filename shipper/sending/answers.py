@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from shipper.batch import Batch
-from shipper.burying import Burial
-from shipper.elsewhere import Elsewhere, refused_lines
-from shipper.lanes import Lanes
-from shipper.positions import Moved
+from shipper.keeping.positions import Moved
 from shipper.push.answer import Action, Verdict
 from shipper.push.retry import PROBE_S
 from shipper.redact.redactor import Redactor
+from shipper.sending.batch import Batch
+from shipper.sending.burying import Burial
+from shipper.sending.elsewhere import Elsewhere, refused_lines
+from shipper.sending.lanes import Lanes
+from shipper.sending.stream_queue import Queue
+from shipper.sending.transport import Answered
 from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell
-from shipper.stream_queue import Queue
-from shipper.transport import Answered
 
 _MIN_LIMIT_BYTES = 512
 _TOO_LONG = frozenset({"line_too_long", "too_large"})

@@ -6,8 +6,8 @@ import fcntl
 import os
 import pathlib
 
-from shipper.own_files import open_own
-from shipper.positions import GENERATIONS
+from shipper.keeping.own_files import open_own
+from shipper.keeping.positions import GENERATIONS
 
 
 class AlreadyRunning(Exception):  # noqa: N818 - an outcome, not an error of ours

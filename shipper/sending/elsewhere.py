@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from shipper.batch import Batch
-from shipper.lanes import Lanes
-from shipper.positions import Moved
+from shipper.entries.sorting import backfill_labels, restamped_labels, with_original
+from shipper.entries.stamp import ANSWER_RESIDUE, STEP_NS
+from shipper.entries.streams import Registry, Stream
+from shipper.keeping.positions import Moved
 from shipper.push.answer import Verdict
-from shipper.sorting import backfill_labels, restamped_labels, with_original
-from shipper.stamp import ANSWER_RESIDUE, STEP_NS
+from shipper.sending.batch import Batch
+from shipper.sending.lanes import Lanes
 from shipper.state import Clock, Meter, Saves
-from shipper.streams import Registry, Stream
 from shipper.times import hour
 
 CLOCKS_DIFFER_NS = 10 * 60 * 10**9

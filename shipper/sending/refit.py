@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from shipper import parts
-from shipper.ledger import Meta, Segment
-from shipper.stamp import STEP_NS
+from shipper.entries import parts
+from shipper.entries.ledger import Meta, Segment
+from shipper.entries.stamp import STEP_NS
 
 
 def refitted(segment: Segment, limit_bytes: int, origin: str) -> Segment | None:

@@ -1,0 +1,1 @@
+"""What is wanted: settings, where they come from, and the sources."""

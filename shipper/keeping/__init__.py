@@ -1,0 +1,1 @@
+"""What is kept in the state directory: positions, dead letters, the lock."""

@@ -1,0 +1,1 @@
+"""What the shipper says of itself: logs, metrics, health, pages, systemd."""
