@@ -7,6 +7,7 @@ import pathlib
 
 import orjson
 
+from shipper.keeping.own_files import open_own
 from shipper.proof.replay import place_of, slices
 from shipper.proof.resent import Place
 
@@ -15,7 +16,7 @@ def places(path: pathlib.Path) -> dict[Place, bool]:
     """Return the file id and offset of each dead letter, and whether it is a whole line."""
     found: dict[Place, bool] = {}
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = open_own(path, os.O_RDONLY)
     except FileNotFoundError:
         return found
     try:

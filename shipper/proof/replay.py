@@ -15,6 +15,7 @@ import orjson
 
 from shipper.entries.stamp import ANSWER_RESIDUE, SLOTS, STEP_NS
 from shipper.keeping import deadletter
+from shipper.keeping.own_files import open_own
 from shipper.proof.rejoin import rejoined
 from shipper.proof.resend import Fate, Letter, Resender
 from shipper.proof.resent import Place
@@ -84,7 +85,7 @@ def replay(
         if fd is None:
             return outcome
         temporary = path.with_name(f".{path.name}.replay")
-        out = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        out = open_own(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
             done = 0
             for raws, end in slices(fd):
@@ -219,7 +220,7 @@ def _put_in_place(path: pathlib.Path, old: int, out: int, temporary: pathlib.Pat
 @contextlib.contextmanager
 def _opened(path: pathlib.Path) -> Iterator[int | None]:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = open_own(path, os.O_RDONLY)
     except FileNotFoundError:
         yield None
         return
@@ -233,7 +234,7 @@ def _opened(path: pathlib.Path) -> Iterator[int | None]:
 def _alone(path: pathlib.Path) -> Iterator[None]:
     """Hold the lock of replays: two at once would each put back what the other has sent."""
     name = path.with_name("replay.lock")
-    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = open_own(name, os.O_RDWR | os.O_CREAT)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

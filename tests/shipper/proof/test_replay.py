@@ -350,3 +350,14 @@ def test_all_parts_of_a_line_are_cut_anew_by_a_lower_limit(tmp_path: pathlib.Pat
     assert [stamp for stamp, _ in found] == [NOW_NS + n * 1000 for n in range(len(found))]
     assert "".join(line for _, line in found) == "".join(pieces)[: len(found) * 9000]
     assert {(meta["line_id"], meta["parts"]) for meta in case.entries().values()} == {("ab" * 8, "5")}
+
+
+@pytest.mark.parametrize("name", ["dead-letters.jsonl", "replay.lock", ".dead-letters.jsonl.replay"])
+def test_a_fifo_in_place_of_a_file_is_told_and_not_waited_for(tmp_path: pathlib.Path, name: str) -> None:
+    """Whoever can write there cannot hold replay up."""
+    case = Case(tmp_path, letter("one"))
+    (case.path.parent / name).unlink(missing_ok=True)
+    os.mkfifo(case.path.parent / name)
+
+    with pytest.raises(OSError, match="no regular file|No such device"):
+        case.run()
