@@ -359,5 +359,5 @@ def test_a_fifo_in_place_of_a_file_is_told_and_not_waited_for(tmp_path: pathlib.
     (case.path.parent / name).unlink(missing_ok=True)
     os.mkfifo(case.path.parent / name)
 
-    with pytest.raises(OSError, match="no regular file|No such device"):
+    with pytest.raises(OSError, match=r"no regular file|No such device"):
         case.run()
