@@ -29,6 +29,7 @@ _SETTING_BYTES = 256
 _SETTING = re.compile(rb"[a-z]+=[^=]")
 _SCHEME = re.compile(rb"(?i)(bearer|basic|token|apikey|api-key|digest|negotiate|key|aws4-hmac-sha256)\s+")
 _PORT = re.compile(rb"[0-9]{1,5}(?:[#?\[\]{}<>]|\\+u003)")
+_NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _CURSOR = re.compile(rb"(?i)(?:page|next|prev|previous|continuation|continue|sync|skip|cursor)[_\-]?\Z")
 
 
@@ -151,7 +152,10 @@ def option_of(command: bytes) -> Callable[[bytes, Any, bool], Found]:
 
 
 def opaque(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001
-    """Take a value with a long random word, where another could be anything; no cursor of a list."""
+    """Take a value with a long random word, where another could be anything; no cursor of a list, no number.
+
+    A number of JSON stands without quotes, and a mask in its place would be no JSON.
+    """
     start, end = _word(line, match)
     value = line[start:end]
     before = line[max(0, match.start() - _PASSWORD_BYTES * 2) : match.start()]
@@ -160,6 +164,7 @@ def opaque(line: bytes, match: Any, cut: bool) -> Found:  # noqa: ARG001, FBT001
         looks.opaque(value, digits=1 if quoted else 2)
         and not looks.stands_for(value)
         and not _CURSOR.search(before)
+        and (quoted or not _NUMBER.fullmatch(value))
     )
     return [(start, end)] if good else []
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import random
 import sys
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -43,6 +42,7 @@ values = st.recursive(
 
 
 @given(values)
+@example({"PASSWORD": 1.0000000000000002e16})
 @settings(max_examples=200, deadline=None)
 def test_masked_json_is_json_of_the_same_shape(value: Any) -> None:
     """At any depth of JSON inside JSON, whatever stands beside the secret."""
@@ -151,17 +151,7 @@ HOSTILE = {
 @pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE.keys())
 def test_time_grows_with_the_length_and_not_with_its_square(unit: bytes) -> None:
     """Whoever writes the lines cannot stop the shipper with one."""
-
-    def seconds(size: int) -> float:
-        line = unit * (size // len(unit))
-        best = 1e9
-        for _ in range(3):
-            began = time.process_time()
-            REDACTOR.line(line)
-            best = min(best, time.process_time() - began)
-        return best
-
-    small, large = seconds(MIB // 64), seconds(MIB // 8)
+    small, large = (planted.seconds(REDACTOR, unit, size) for size in (MIB // 64, MIB // 8))
     assert large < 8 * small * 3 + 0.05
 
 
