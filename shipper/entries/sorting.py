@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from shipper.entries import parts
+from shipper.entries.beside import backfill_labels, restamped_labels, with_original
 from shipper.entries.ledger import Account, Chunk, Meta, Segment, picked
 from shipper.entries.stamp import STEP_BYTES, STEP_NS, StampState, stamp_all
 from shipper.entries.streams import Stream
@@ -14,7 +15,6 @@ from shipper.follow.framing import Framed
 from shipper.follow.lines import Lines
 from shipper.keeping.positions import Moved
 from shipper.sources.base import FileInfo, Key, Source
-from shipper.times import hour, rfc3339
 
 ENTRY_BYTES = 256 * 1024
 """Loki's `max_line_size` at its default."""
@@ -296,23 +296,3 @@ def moved_by(moved: Sequence[Moved], stream: Stream, start: int) -> Moved | None
         if entry.stream == stream.index and entry.first <= start <= entry.last:
             return entry
     return None
-
-
-def restamped_labels(labels: dict[str, str]) -> dict[str, str]:
-    """Return the labels of the stream for lines with the time of reading."""
-    return {**{k: v for k, v in labels.items() if k != "backfill"}, "restamped": "true"}
-
-
-def is_restamped(stream: Stream) -> bool:
-    """Tell whether the lines of the stream have the time of reading."""
-    return "restamped" in stream.labels
-
-
-def backfill_labels(labels: dict[str, str], stamp_ns: int) -> dict[str, str]:
-    """Return the labels of the stream for lines that are too far behind; one for each hour of line time."""
-    return {**labels, "backfill": hour(stamp_ns)}
-
-
-def with_original(meta: Meta | None, own_ns: int | None) -> Meta | None:
-    """Return the metadata with the line's own time, where it has one."""
-    return meta if own_ns is None else {**(meta or {}), "original_timestamp": rfc3339(own_ns)}

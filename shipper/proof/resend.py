@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from shipper.entries.sorting import backfill_labels, restamped_labels, with_original
+from shipper.entries.beside import backfill_labels, restamped_labels, with_original
 from shipper.entries.stamp import ANSWER_RESIDUE, SLOTS, STEP_NS
 from shipper.push import encode
 from shipper.push.answer import Action, Verdict

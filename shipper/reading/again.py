@@ -5,9 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import replace
 
+from shipper.entries.beside import is_restamped
 from shipper.entries.ledger import Chunk, Floor, Segment, picked
 from shipper.entries.merge import SLACK_NS
-from shipper.entries.sorting import BY_OWN_TIME, Policy, Sorted, is_restamped
+from shipper.entries.sorting import BY_OWN_TIME, Policy, Sorted
 from shipper.entries.streams import Stream
 from shipper.follow.files import Files
 from shipper.follow.framing import frame

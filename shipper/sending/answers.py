@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from shipper.entries.beside import is_restamped
 from shipper.keeping.positions import Moved
 from shipper.push.answer import Action, Verdict
 from shipper.push.retry import PROBE_S
@@ -228,8 +229,8 @@ class Answers:
 
         Those go elsewhere, the others are pushed again.
         """
-        labels = batch.stream.labels
-        anew = verdict.action is not Action.TOO_FAR_BEHIND and "restamped" in labels
+        restamped = is_restamped(batch.stream)
+        anew = verdict.action is not Action.TOO_FAR_BEHIND and restamped
         if anew and self._elsewhere.is_stamped_now(batch):
             # Even the present time is refused: the clocks disagree, and a person must mend that.
             self._again(queue, batch, Verdict(Action.KEEP, verdict.reason, verdict.status), now_s)
@@ -242,8 +243,8 @@ class Answers:
             self._halve(queue, batch)
             return
         gone, rest = batch.chosen(wanted), batch.chosen([not refused for refused in wanted])
-        to_backfill = verdict.action is Action.TOO_FAR_BEHIND and "backfill" not in labels
-        if "restamped" in labels and not to_backfill and not anew:
+        to_backfill = verdict.action is Action.TOO_FAR_BEHIND and "backfill" not in batch.stream.labels
+        if restamped and not to_backfill and not anew:
             self._halve_or_bury(queue, batch, verdict, now_s)
             return
         if to_backfill and self._elsewhere.is_room_for(gone):

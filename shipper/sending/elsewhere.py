@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shipper.entries.sorting import backfill_labels, restamped_labels, with_original
+from shipper.entries.beside import backfill_labels, restamped_labels, with_original
 from shipper.entries.stamp import ANSWER_RESIDUE, STEP_NS
 from shipper.entries.streams import Registry, Stream
 from shipper.keeping.positions import Moved

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from shipper.entries.beside import is_restamped
 from shipper.entries.ledger import Meta, Segment, picked
-from shipper.entries.sorting import is_restamped
 from shipper.entries.streams import Stream
 from shipper.follow.tracked import Tracked
 from shipper.push.retry import RetryPolicy, Rounds
