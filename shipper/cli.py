@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import importlib
+
 import click
 
-from shipper.commands.cat import cat
-from shipper.commands.check import check
-from shipper.commands.dry_run import dry_run
-from shipper.commands.positions import show_positions
-from shipper.commands.replay import replay
-from shipper.commands.run import run
-from shipper.commands.status import status
-from shipper.commands.verify import verify
+_COMMANDS = {
+    "cat": "cat",
+    "check": "check",
+    "dry-run": "dry_run",
+    "positions": "show_positions",
+    "replay": "replay",
+    "run": "run",
+    "status": "status",
+    "verify": "verify",
+}
+"""By name, what it is called in its module. The module has the name, with `_` for `-`."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class LazyGroup(click.Group):
+    """Loads a command when it is asked for: a process that runs for weeks holds no code of the others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names, as the help shows them."""
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """Return the command of that name, if there is one."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"shipper.commands.{cmd_name.replace('-', '_')}")
+        command: click.Command = getattr(module, _COMMANDS[cmd_name])
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tallyship")
 def main() -> None:
     """Ship the JSON lines of AI agents to Grafana Loki.
 
     Each line once, through kills, rotations and outages.
     """
-
-
-main.add_command(run)
-main.add_command(dry_run)
-main.add_command(check)
-main.add_command(status)
-main.add_command(show_positions)
-main.add_command(verify)
-main.add_command(cat)
-main.add_command(replay)
