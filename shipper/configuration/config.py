@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,7 +161,10 @@ def _check_files(endpoint: Endpoint, problems: list[str]) -> None:
         problems.append("client_key_file: needs client_cert_file")
     if problems:
         return
-    for read in (endpoint.authorization, lambda: make_context(*endpoint.tls_files)):
+    reads: list[Callable[[], object]] = [endpoint.authorization]
+    if any(endpoint.tls_files):
+        reads.append(lambda: make_context(*endpoint.tls_files))
+    for read in reads:
         try:
             read()
         except ValueError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,8 @@ def toml(path: str | None, problems: list[str]) -> dict[str, Any]:
     """Return the file's settings under one level of names; what is wrong goes to `problems`."""
     if path is None:
         return {}
+    import tomllib  # noqa: PLC0415 - most hosts have no file, and a parser is three milliseconds
+
     try:
         table = tomllib.loads(pathlib.Path(path).expanduser().read_text(encoding="utf-8"))
     except OSError as error:
