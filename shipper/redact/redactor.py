@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -49,20 +49,15 @@ class Redactor:
     def __init__(self, own: Sequence[Own] = (), rules: Sequence[Rule] = RULES) -> None:
         self._rules = rules
         self._own = OwnRules(own) if own else None
-        starts = [b"(?:" + rule.start + b")" for rule in rules]
-        self._anchor = _compiled(b"|".join(starts))
         own_starts = [b"(?:" + start + b")" for start in self._own.of_bytes] if self._own else []
-        self._any = _compiled(b"|".join((*starts, *own_starts, streamed.BEGUN)))
+        self._any = _compiled(b"|".join((*self._starts, *own_starts, streamed.BEGUN)))
         self._apart = self._own.apart if self._own else None
-        self._which = _compiled(b"|".join(b"(" + rule.start + b")" for rule in rules))
-        self._single = [_compiled(rule.pattern) for rule in rules]
+        self._singles: dict[int, Any] = {}
         self._rule_of: dict[bytes, int] = {}
 
     def block(self, piece: bytes, lines: Sequence[bytes]) -> Masked:
         """Mask lines of which the joined bytes are at hand: `piece` has a newline between them."""
-        if not self._any.search(piece) and (self._apart is None or not self._apart.search(piece)):
-            return Masked(lines, [])
-        return self._by_line(piece, lines)
+        return self._by_line(piece, lines) if self._may_hold(piece) else Masked(lines, [])
 
     def lines(self, lines: list[bytes]) -> Masked:
         """Mask lines."""
@@ -89,8 +84,33 @@ class Redactor:
     def text(self, text: str) -> str:
         """Return text for a log or a person without its secrets."""
         raw = text.encode("utf-8", "surrogateescape")
+        if not self._may_hold(raw):
+            return text
         masked, rules = self.line(raw)
         return masked.decode("utf-8", "surrogateescape") if rules else text
+
+    def _may_hold(self, piece: bytes) -> bool:
+        """Return whether there is anything to look at: the one question that nearly every line is asked."""
+        return bool(self._any.search(piece) or (self._apart is not None and self._apart.search(piece)))
+
+    # What is asked only of what may be a secret is compiled when there is one: most logs hold few kinds.
+
+    @property
+    def _starts(self) -> list[bytes]:
+        return [b"(?:" + rule.start + b")" for rule in self._rules]
+
+    @cached_property
+    def _anchor(self) -> Any:
+        return _compiled(b"|".join(self._starts))
+
+    @cached_property
+    def _which(self) -> Any:
+        return _compiled(b"|".join(b"(" + rule.start + b")" for rule in self._rules))
+
+    def _single(self, index: int) -> Any:
+        if index not in self._singles:
+            self._singles[index] = _compiled(self._rules[index].pattern)
+        return self._singles[index]
 
     def _by_line(self, piece: bytes, lines: Sequence[bytes]) -> Masked:
         starts = list(accumulate((len(line) + 1 for line in lines), initial=0))
@@ -157,7 +177,7 @@ class Redactor:
             start, end = match.span()
             index = self._rule(line, start, end)
             rule = self._rules[index]
-            single = self._single[index].match(line, start)
+            single = self._single(index).match(line, start)
             spans = rule.spans(line, single, cut) if single else []
             spans = [(max(first, done), last) for first, last in spans if last > done]
             if spans:
