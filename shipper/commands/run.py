@@ -17,7 +17,6 @@ from shipper.configuration.config import Config
 from shipper.keeping.lock import AlreadyRunning, Lock
 from shipper.service import Service, is_terminal
 from shipper.telling import notify
-from shipper.telling.web import Server
 
 EXIT_UNFINISHED = 3
 
@@ -64,6 +63,8 @@ def run(*, once: bool, once_timeout: str, **flags: Any) -> None:
 def _follow(service: Service) -> int:
     server = None
     if service.config.listen is not None:
+        from shipper.telling.web import Server  # noqa: PLC0415 - only with an own HTTP
+
         try:
             server = Server(service.config.listen, service.published.pages())
         except OSError as error:

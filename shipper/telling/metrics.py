@@ -1,20 +1,20 @@
-"""The shipper's own metrics, all present from the start at 0."""
+"""The shipper's own numbers, all present from the start at 0."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.process_collector import ProcessCollector
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
 
 from shipper.push.answer import REASONS, Action
 from shipper.redact.rules import NAMES
 
-_PREFIX = "tallyship_shipper_"
 _DEAD_REASONS = ("line_too_long", "too_large", "invalid", "labels", "too_old", "too_far_behind", "too_new")
 _LOST_REASONS = ("truncated", "deleted", "missing")
 
-_COUNTERS = {
+COUNTERS: dict[str, tuple[str, tuple[str, tuple[str, ...]] | None]] = {
     "entries_sent": ("Lines that Loki has acknowledged with 204.", None),
     "entries_failed": ("Lines in rounds of tries that failed; they are kept and tried again.", None),
     "dead_lettered": ("Lines written to the dead-letter file.", ("reason", _DEAD_REASONS)),
@@ -42,9 +42,12 @@ _COUNTERS = {
     "config_reloads": ("Times that SIGHUP brought another configuration into force.", None),
     "config_reload_failures": ("Times that a new configuration was refused; the old one stayed.", None),
     "internal_errors": ("Errors of the shipper itself that were caught at its boundary.", None),
+    "rescans": ("Full scans of the sources.", None),
+    "truncations": ("Files found cut or replaced in place.", None),
 }
+"""By name: the help, and the label with the values that are shown from the start."""
 
-_GAUGES = {
+GAUGES = {
     "files": "Files that are followed.",
     "files_open": "Descriptors held for followed files.",
     "watches": "Directories watched by inotify.",
@@ -59,95 +62,102 @@ _GAUGES = {
     "last_turn_seconds": "Unix time at which the loop last told how it stands; 0 before the first.",
     "last_save_seconds": "Unix time of the last durable save of the positions; 0 before the first.",
 }
+LAGS = {
+    "bytes": "Bytes on disk that are not settled.",
+    "seconds": (
+        "Age of the write behind which the source's oldest unsettled file stays; 0 when all is settled."
+    ),
+}
+PUSH_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Count:
+    """A counter's amount for one value of its label, and since when it counts (Unix seconds)."""
+
+    __slots__ = ("amount", "since_s")
+
+    def __init__(self, amount: float, since_s: float) -> None:
+        self.amount = amount
+        self.since_s = since_s
+
+
+class Gauge:
+    """A number that goes up and down."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def set(self, value: float) -> None:
+        """Take the number of now."""
+        self.value = float(value)
 
 
 class Metrics:
-    """A `Meter`, and the page for Prometheus. `values` is asked for the gauges at each scrape."""
+    """A `Meter`: the numbers, from any thread. `exposition` makes the page of them."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(namespace=_PREFIX.rstrip("_"), registry=self.registry)
-        self._counters: dict[str, Counter] = {}
-        self._children: dict[tuple[str, str], Counter] = {}
-        for name, (text, label) in _COUNTERS.items():
-            counter = Counter(_PREFIX + name, text, [label[0]] if label else [], registry=self.registry)
-            self._counters[name] = counter
-            for value in label[1] if label else ():
-                self._children[name, value] = counter.labels(value)
-        self.gauges = {
-            name: Gauge(_PREFIX + name, text, registry=self.registry) for name, text in _GAUGES.items()
-        }
+        self._lock = threading.Lock()
+        self._counts: dict[str, dict[str, Count]] = {}
+        for name, (_, label) in COUNTERS.items():
+            self._counts[name] = {}
+            self.expect(name, label[1] if label else ("",))
+        self.gauges = {name: Gauge() for name in GAUGES}
         self.gauges["config_last_reload_successful"].set(1)
-        self._lag_bytes = Gauge(
-            _PREFIX + "lag_bytes", "Bytes on disk that are not settled.", ["source"], registry=self.registry
-        )
-        self._lag_seconds = Gauge(
-            _PREFIX + "lag_seconds",
-            "Age of the write behind which the source's oldest unsettled file stays; 0 when all is settled.",
-            ["source"],
-            registry=self.registry,
-        )
-        self.rescans = Counter(_PREFIX + "rescans", "Full scans of the sources.", registry=self.registry)
-        self.truncations = Counter(
-            _PREFIX + "truncations", "Files found cut or replaced in place.", registry=self.registry
-        )
-        self._followed = (0, 0)
-        self._push_seconds = Histogram(
-            _PREFIX + "push_duration_seconds",
-            "From compressing a body to Loki's answer.",
-            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-            registry=self.registry,
-        )
+        self.lags: dict[str, dict[str, float]] = {}
+        """By source, and by what is in `LAGS`."""
+        self._pushes = [0] * (len(PUSH_BOUNDS_S) + 1)
+        self._push_seconds = 0.0
+        self.since_s = time.time()
 
     def add(self, name: str, amount: float = 1, label: str = "") -> None:
         """Add to a counter."""
-        if label:
-            child = self._children.get((name, label))
-            if child is None:
-                # Reasons are a bounded set of ours; one that is not listed from the start shows when it
-                # occurs.
-                child = self._children[name, label] = self._counters[name].labels(label)
-            child.inc(amount)
+        with self._lock:
+            self._count(name, label).amount += amount
             if name == "dead_lettered":
-                self._counters["entries_dropped"].inc(amount)
-        elif amount:
-            self._counters[name].inc(amount)
+                self._count("entries_dropped", "").amount += amount
 
     def expect(self, name: str, labels: Iterable[str]) -> None:
         """Show a counter's labels from now on, at 0 where nothing is counted yet."""
-        for label in labels:
-            self._children.setdefault((name, label), self._counters[name].labels(label))
+        with self._lock:
+            for label in labels:
+                self._count(name, label)
+
+    def counted(self, name: str) -> list[tuple[str, float, float]]:
+        """Return a counter's labels, each with its amount and since when it counts."""
+        with self._lock:
+            return [(label, count.amount, count.since_s) for label, count in self._counts[name].items()]
 
     def counts(self, name: str) -> dict[str, float]:
         """Return a counter's amounts by its label, 0 left out."""
-        found = {}
-        for (counter, label), child in list(self._children.items()):
-            if counter == name:
-                amount = next(
-                    s.value for m in child.collect() for s in m.samples if s.name.endswith("_total")
-                )
-                if amount:
-                    found[label] = amount
-        return found
+        return {label: amount for label, amount, _ in self.counted(name) if amount}
 
     def observe_push(self, seconds: float) -> None:
         """Note how long a push took."""
-        self._push_seconds.observe(seconds)
+        with self._lock:
+            self._pushes[bisect_left(PUSH_BOUNDS_S, seconds)] += 1
+            self._push_seconds += seconds
+
+    def pushes(self) -> tuple[list[int], float]:
+        """Return how many pushes took no longer than each bound and than any, and the seconds of them all."""
+        with self._lock:
+            return list(accumulate(self._pushes)), self._push_seconds
 
     def follow(self, rescans: int, truncations: int) -> None:
         """Bring the two counters that others keep up to their numbers."""
-        self.rescans.inc(max(0, rescans - self._followed[0]))
-        self.truncations.inc(max(0, truncations - self._followed[1]))
-        self._followed = (rescans, truncations)
+        with self._lock:
+            for name, number in (("rescans", rescans), ("truncations", truncations)):
+                count = self._count(name, "")
+                count.amount = max(count.amount, number)
 
     def lag(self, by_source: Mapping[str, Mapping[str, float]]) -> None:
         """Set how far each source is behind; one that is not named any more is forgotten."""
-        for gauge, name in ((self._lag_bytes, "bytes"), (self._lag_seconds, "seconds")):
-            gauge.clear()
-            for source, lag in by_source.items():
-                gauge.labels(source).set(lag[name])
+        self.lags = {source: {name: lag[name] for name in LAGS} for source, lag in by_source.items()}
 
-    def page(self, refresh: Callable[[], None]) -> bytes:
-        """Return the page."""
-        refresh()
-        return generate_latest(self.registry)
+    def _count(self, name: str, label: str) -> Count:
+        # Labels are a bounded set of ours; one that is not shown from the start is when it occurs.
+        counts = self._counts[name]
+        if label not in counts:
+            counts[label] = Count(0.0, time.time())
+        return counts[label]

@@ -11,12 +11,13 @@ import time
 import orjson
 
 from shared import healthcheck
-from shipper.telling import health, web
+from shipper.telling import health
 from shipper.telling.health import Turning
 from shipper.telling.metrics import Metrics
+from shipper.telling.page import JSON, TEXT, Page, Pages
 from shipper.telling.standing import Status
 
-_STARTING = web.Page(503, web.TEXT, b"starting\n")
+_STARTING = Page(503, TEXT, b"starting\n")
 
 
 class Published:
@@ -42,7 +43,7 @@ class Published:
         with self._lock:
             self._error, self._error_s = error, now_s
 
-    def pages(self) -> web.Pages:
+    def pages(self) -> Pages:
         """Return what the HTTP server answers."""
         return {
             "/metrics": self._metrics_page,
@@ -63,13 +64,13 @@ class Published:
         turning = Turning(now_s - self._told_s, self._error, error_age_s)
         return self._tracker.update(time.time(), health.checks(status, turning))
 
-    def _health_page(self) -> web.Page:
+    def _health_page(self) -> Page:
         report = self.report(time.monotonic())
         if report is None:
             return _STARTING
-        return web.Page(int(healthcheck.http_status(report)), web.JSON, healthcheck.encode(report))
+        return Page(int(healthcheck.http_status(report)), JSON, healthcheck.encode(report))
 
-    def _health_loki_page(self) -> web.Page:
+    def _health_loki_page(self) -> Page:
         report = self.report(time.monotonic())
         status = self._status
         if report is None or status is None:
@@ -84,9 +85,9 @@ class Published:
             "oldest_unacked_seconds": status["oldest_unacked_seconds"],
             "streams_refused": status["open_circuits"],
         }
-        return web.Page(int(healthcheck.http_status(report)), web.JSON, orjson.dumps(body) + b"\n")
+        return Page(int(healthcheck.http_status(report)), JSON, orjson.dumps(body) + b"\n")
 
-    def _status_page(self) -> web.Page:
+    def _status_page(self) -> Page:
         now_s = time.monotonic()
         report, status = self.report(now_s), self._status
         if report is None or status is None:
@@ -103,21 +104,25 @@ class Published:
                 if check.state is not healthcheck.State.OK
             ],
         }
-        return web.Page(200, web.JSON, orjson.dumps(body) + b"\n")
+        return Page(200, JSON, orjson.dumps(body) + b"\n")
 
-    def _healthy_page(self) -> web.Page:
+    def _healthy_page(self) -> Page:
         """Answer 503 when the loop hangs: what asks here starts the process anew, which helps then."""
         report = self.report(time.monotonic())
         failing = [c.name for c in report.checks if c.state is healthcheck.State.FAILING] if report else []
         if health.LOOP in failing:
-            return web.Page(503, web.TEXT, b"the loop hangs\n")
-        return web.Page(200, web.TEXT, b"healthy\n")
+            return Page(503, TEXT, b"the loop hangs\n")
+        return Page(200, TEXT, b"healthy\n")
 
-    def _ready_page(self) -> web.Page:
-        return _STARTING if self._status is None else web.Page(200, web.TEXT, b"ready\n")
+    def _ready_page(self) -> Page:
+        return _STARTING if self._status is None else Page(200, TEXT, b"ready\n")
 
-    def _metrics_page(self) -> web.Page:
-        return web.Page(200, "text/plain; version=0.0.4; charset=utf-8", self._metrics.page(self._refresh))
+    def _metrics_page(self) -> Page:
+        from shipper.telling import exposition  # noqa: PLC0415 - loaded by the first scrape
+
+        self._refresh()
+        text = exposition.page(self._metrics)
+        return Page(200, "text/plain; version=0.0.4; charset=utf-8", text)
 
     def _refresh(self) -> None:
         status = self._status

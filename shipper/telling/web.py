@@ -7,25 +7,12 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
+
+from shipper.telling.page import TEXT, Page, Pages
 
 CLIENT_TIMEOUT_S = 5.0
 MAX_CLIENTS = 16
-
-
-class Page(NamedTuple):
-    """What a path answers."""
-
-    status: int
-    content_type: str
-    body: bytes
-
-
-Pages = dict[str, Callable[[], Page]]
-TEXT = "text/plain; charset=utf-8"
-JSON = "application/json"
 
 
 class Server:
