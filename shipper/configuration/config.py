@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from shipper.configuration import wanted
 from shipper.configuration.layers import chosen, toml
@@ -33,8 +34,7 @@ class ConfigError(Exception):
         self.problems = problems
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(msgspec.Struct, frozen=True):
     """Everything `run` needs."""
 
     endpoint: Endpoint

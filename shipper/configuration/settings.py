@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from shipper.units import parse_bytes, parse_duration_s
 
@@ -12,8 +13,7 @@ MIN_ENTRY_BYTES = 8192
 """A long line has a microsecond for each 8 KiB of it, and each of its parts needs one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """One setting: how its text is read, its default, and the name under which llm-proxy's users know it."""
 
     parse: Callable[[str], Any]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 
 Span = tuple[int, int]
 Secret = tuple[str, list[Span]]
@@ -99,7 +100,7 @@ class Streamed:
         found: list[tuple[bytes, int]] = []
         events = (event.start() for event in _EVENT[self._depth].finditer(self._line))
         following = next(events, len(self._line))
-        for match in _PIECES[self._depth].finditer(self._line, following):
+        for match in _pieces(self._depth).finditer(self._line, following):
             if match.start() > following:
                 self._sort(found, of)
                 of, found = [], []
@@ -137,7 +138,7 @@ def first_event(line: bytes) -> int:
 
 def _to_escapes(text: bytes, hits: list[Secret], depth: int) -> list[tuple[int, int, bytes]]:
     """Return the spans with their masks, no escape cut in two: an own rule can end within one."""
-    escapes = (found.span() for found in _ESCAPES[depth].finditer(text))
+    escapes = (found.span() for found in _escapes(depth).finditer(text))
     spans: list[tuple[int, int, bytes]] = []
     escape = next(escapes, None)
     done = 0
@@ -157,6 +158,7 @@ def _to_escapes(text: bytes, hits: list[Secret], depth: int) -> list[tuple[int, 
     return spans
 
 
+@cache
 def _pieces(depth: int) -> re.Pattern[bytes]:
     """Return what finds values with their fields, and indices; it begins with bytes that are found fast."""
     ends = rb'\\{%d}"' % depth
@@ -171,6 +173,7 @@ def _pieces(depth: int) -> re.Pattern[bytes]:
     )
 
 
+@cache
 def _escapes(depth: int) -> re.Pattern[bytes]:
     whole = 2 * depth + 2
     return re.compile(rb"\\{%d}|\\{1,%d}(?:u[0-9A-Fa-f]{4}|[^\\])" % (whole, whole - 1), re.DOTALL)
@@ -178,5 +181,3 @@ def _escapes(depth: int) -> re.Pattern[bytes]:
 
 _BEGUN = re.compile(BEGUN)
 _EVENT = {depth: re.compile(rb'data:[ \t]*\{[ \t]*\\{%d}"' % depth) for depth in _DEPTHS}
-_PIECES = {depth: _pieces(depth) for depth in _DEPTHS}
-_ESCAPES = {depth: _escapes(depth) for depth in _DEPTHS}
