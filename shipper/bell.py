@@ -1,4 +1,4 @@
-"""What the loop sleeps on: a pipe that any thread and any signal handler may ring, and inotify beside it."""
+"""What the loop sleeps on: a pipe that any thread and any signal handler may ring, inotify, and answers."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ class Bell:
         except BlockingIOError:
             return
 
-    def sleep(self, seconds: float, inotify_fd: int | None) -> None:
-        """Sleep until it rings, inotify has something, or the time is over."""
+    def sleep(self, seconds: float, inotify_fd: int | None, answers_fd: int | None = None) -> None:
+        """Sleep until it rings, inotify or the connections have something, or the time is over."""
         poller = select.poll()
         poller.register(self._read, select.POLLIN)
         if inotify_fd is not None:
             poller.register(inotify_fd, select.POLLIN)
+        if answers_fd is not None:
+            poller.register(answers_fd, select.POLLIN)
         events = poller.poll(min(seconds, _LONGEST_S) * 1000)
         if inotify_fd is not None and any(fd == inotify_fd for fd, _ in events) and seconds > _GATHER_S:
             poller.unregister(inotify_fd)

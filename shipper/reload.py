@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shipper.configuration.config import Config, ConfigError
-from shipper.push.client import Way
+from shipper.push.way import Way
 from shipper.state import Tell
 
 _NEEDS_RESTART = ("state_dir", "listen")

@@ -20,8 +20,9 @@ from shipper.keeping.deadletter import DeadLetters
 from shipper.keeping.guard import Guard
 from shipper.keeping.lock import Lock
 from shipper.keeping.saver import BackgroundSaver
-from shipper.push.client import Client, Way
+from shipper.push.client import Client
 from shipper.push.retry import RetryPolicy
+from shipper.push.way import Way
 from shipper.redact.redactor import Redactor
 from shipper.reload import prepare
 from shipper.telling import notify
@@ -148,7 +149,8 @@ class Service:
             self._publish()
             if pause_s > 0 and not until():
                 watcher = None if self.engine.stopping else self._watcher
-                self._bell.sleep(pause_s, watcher.fileno() if watcher is not None else None)
+                hints = watcher.fileno() if watcher is not None else None
+                self._bell.sleep(pause_s, hints, self._client.fileno())
 
     def drain(self) -> bool:
         """Stop reading, push what was read, save; return True when all of it was acknowledged in time."""

@@ -10,8 +10,6 @@ import socket
 import time
 from collections.abc import Callable
 
-_PIECE_BYTES = 64 * 1024
-
 
 class Bounded:
     """What http.client needs of a socket, within a deadline that is set for each exchange."""
@@ -24,6 +22,7 @@ class Bounded:
         self._monotonic = monotonic
         self._readers = 0
         self._closed = False
+        self._put_back = b""
 
     def arm(self) -> None:
         """Let the next wait end at the deadline; raises `TimeoutError` when that has passed."""
@@ -34,10 +33,19 @@ class Bounded:
         view = memoryview(data)
         while view:
             self.arm()
-            view = view[self.sock.send(view[:_PIECE_BYTES]) :]
+            view = view[self.sock.send(view) :]
+
+    def put_back(self, data: bytes) -> None:
+        """Let the next reader begin with what somebody has received already."""
+        self._put_back = data
 
     def recv_into(self, buffer: memoryview) -> int:
         """Receive what is there."""
+        if self._put_back:
+            taken = self._put_back[: len(buffer)]
+            self._put_back = self._put_back[len(taken) :]
+            buffer[: len(taken)] = taken
+            return len(taken)
         self.arm()
         return self.sock.recv_into(buffer)
 

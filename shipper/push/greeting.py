@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import ssl
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from shipper.push.connection import Answer, Connection
-from shipper.push.endpoint import Endpoint
 from shipper.push.readiness import Readiness
+from shipper.push.way import Way
 
 
 class NotReadyError(Exception):
@@ -17,28 +17,50 @@ class NotReadyError(Exception):
 
 
 class Greeted:
-    """For one thread: a connection, and what it was told."""
+    """For one thread at a time: a connection along a way, and what it was told."""
 
-    def __init__(
-        self, endpoint: Endpoint, context: Callable[[], ssl.SSLContext], readiness: Readiness
-    ) -> None:
+    def __init__(self, way: Way, readiness: Readiness) -> None:
+        self._way = way
+        self._version = way.version
         self._readiness = readiness
-        self._path = urlsplit(endpoint.base_url).path.rstrip("/") + "/ready"
-        self._connection = Connection(endpoint, context, self._greet)
+        self._path = urlsplit(way.endpoint.base_url).path.rstrip("/") + "/ready"
+        self._connection = Connection(way.endpoint, way.context, self._greet)
         self._headers: Mapping[str, str] = {}
         self._asked_at_doubt = -1
 
-    def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+    @property
+    def sock(self) -> socket.socket | None:
+        """The socket while there is a connection, as far as is known."""
+        return self._connection.sock
+
+    @property
+    def is_sure(self) -> bool:
+        """True while nothing need be asked before the next push."""
+        return self.sock is not None and self._asked_at_doubt == self._readiness.doubts
+
+    def leads(self, way: Way) -> bool:
+        """Tell whether a push that goes this way now may go over this connection."""
+        return way is self._way and self._version == way.version
+
+    def post(self, body: bytes, headers: Mapping[str, str], deadline_s: float | None = None) -> Answer:
         """Send a push; raises `NotReadyError`, or whatever the network does."""
-        self._headers = {name: value for name, value in headers.items() if not name.startswith("Content-")}
-        if self._connection.is_open and self._asked_at_doubt != self._readiness.doubts:
+        self._note(headers)
+        if self.sock is not None and not self.is_sure:
             # A gateway's connections outlive the Loki behind it.
             self._ask(self._connection)
-        return self._connection.post(body, headers)
+        return self._connection.post(body, headers, deadline_s)
+
+    def finish(self, begun: bytes, body: bytes, headers: Mapping[str, str], deadline_s: float) -> Answer:
+        """Read the answer to a push that was sent already, of which `begun` has come; raises as `post`."""
+        self._note(headers)
+        return self._connection.finish(begun, body, headers, deadline_s)
 
     def close(self) -> None:
         """Let the connection go."""
         self._connection.close()
+
+    def _note(self, headers: Mapping[str, str]) -> None:
+        self._headers = {name: value for name, value in headers.items() if not name.startswith("Content-")}
 
     def _greet(self, connection: Connection) -> None:
         if self._asked_at_doubt >= 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,9 +9,11 @@ from typing import Any, cast
 import pytest
 from receiver import Answer, Receiver
 
+from shipper.bell import Bell
 from shipper.push.answer import Verdict
-from shipper.push.client import Client, Way
+from shipper.push.client import Client
 from shipper.push.endpoint import Endpoint, push_url
+from shipper.push.way import Way
 from shipper.sending.transport import Push
 
 BODY = b'{"streams":[{"stream":{"app":"x"},"values":[["1","line"]]}]}'
@@ -42,19 +43,20 @@ def pushing() -> Iterator[Callable[..., Pushing]]:
     clients: list[Client] = []
 
     def make(receiver: Receiver, *, first_run: bool = False) -> Pushing:
-        woken = threading.Event()
+        bell = Bell()
         endpoint = Endpoint(push_url(receiver.url), use_gzip=False, timeout_s=5.0)
-        client = Client(Way(endpoint, lambda *_, **__: None), woken.set, threads=1)
+        client = Client(Way(endpoint, lambda *_, **__: None), bell.ring, at_once=1)
         if first_run:
             client.trust()
         clients.append(client)
 
         def push() -> Verdict:
-            woken.clear()
             client.submit(cast("Push", SimpleNamespace(batch=cast("Any", SimpleNamespace(body=BODY)))))
-            assert woken.wait(10)
-            (answered,) = client.answers()
-            return answered.verdict
+            for _ in range(100):
+                for answered in client.answers():
+                    return answered.verdict
+                bell.sleep(1.0, None, client.fileno())
+            pytest.fail("no answer")
 
         return push
 

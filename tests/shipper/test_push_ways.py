@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,12 +13,14 @@ import pytest
 from certificates import authority
 from gateway import ACK, READY, Asked, Gateway, Proxy, client_files, read_request, server_context
 
+from shipper.bell import Bell
 from shipper.push.answer import Action, Verdict
-from shipper.push.client import Client, Way
+from shipper.push.client import Client
 from shipper.push.connection import Connection, fetch
 from shipper.push.endpoint import Endpoint, push_url
 from shipper.push.proxy import choose
 from shipper.push.tls import make_context
+from shipper.push.way import Way
 from shipper.sending.batch import Batch
 from shipper.sending.transport import Push
 
@@ -53,18 +54,23 @@ class Sent:
     """A client that is pushed to one at a time."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._ended = threading.Event()
-        self.client = Client(Way(endpoint, tell), self._ended.set)
+        self._bell = Bell()
+        self.client = Client(Way(endpoint, tell), self._bell.ring)
 
     def push(self, body: bytes = b"{}") -> Verdict:
         """Send a body; return what became of it."""
         batch = Batch.__new__(Batch)
         batch.body = body
-        self._ended.clear()
         self.client.submit(Push(None, batch))  # type: ignore[arg-type]
-        assert self._ended.wait(30)
-        (answered,) = self.client.answers()
-        return answered.verdict
+        began = time.monotonic()
+        while not (answers := list(self.client.answers())):
+            assert time.monotonic() - began < 30
+            self._bell.sleep(0.5, None, self.client.fileno())
+        return answers[0].verdict
+
+    def close(self) -> None:
+        """End it."""
+        self.client.close()
 
 
 @pytest.fixture(name="sent")
@@ -74,7 +80,7 @@ def _sent() -> Iterator[Callable[[Endpoint], Sent]]:
 
         def make(endpoint: Endpoint) -> Sent:
             made = Sent(endpoint)
-            stack.callback(made.client.close)
+            stack.callback(made.close)
             return made
 
         yield make
