@@ -362,6 +362,23 @@ def test_a_clients_certificate_and_its_key_belong_together(tmp_path: pathlib.Pat
     assert problems(flags={"ca_file": str(file)}) == [f"ca_file: {file}: no certificate in it"]
 
 
+def test_the_systems_authorities_are_not_read_to_look_at_the_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They take longer than all else of the start, and nothing in them can be a mistake in a setting."""
+
+    def read(*_files: str) -> None:
+        raise ValueError("read")
+
+    monkeypatch.setattr("shipper.configuration.config.make_context", read)
+    own = pathlib.Path("own.pem")
+    own.write_text("")
+
+    assert loaded().endpoint.ca_file == ""
+    assert loaded(flags={"loki_url": "https://loki"}).endpoint.ca_file == ""
+    assert problems(flags={"ca_file": str(own)}) == ["read"]
+
+
 def test_what_needs_no_source_is_not_told_to_give_one() -> None:
     """`cat` only reads from Loki."""
     assert loaded(sources=(), need_sources=False).sources == ()
