@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from exporter.config import Config, ConfigError, load_config
-from exporter.selfmetrics import package_version
-
 if TYPE_CHECKING:
     from exporter.commands.client import Access
     from exporter.commands.fetch import Page
+    from exporter.config import Config
 
 EXIT_DOWN = 1
 EXIT_USAGE = 2
@@ -116,8 +114,24 @@ def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
+def _show_version(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:  # noqa: FBT001 - click's signature
+    """Say which version this is; only then is it looked up."""
+    if is_asked and not context.resilient_parsing:
+        from exporter.selfmetrics import package_version  # noqa: PLC0415 (see the module's docstring)
+
+        click.echo(f"tallyship-exporter, version {package_version()}")
+        context.exit()
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_version(), prog_name="tallyship-exporter")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def main() -> None:
     """Export what AI agents leave in their flat files as Prometheus metrics."""
 
@@ -322,6 +336,7 @@ def _watch(fetch: Callable[[], Page], every_s: float, name_filter: str | None) -
 
 def _config_or_exit(flags: dict[str, Any]) -> Config:
     """Return the configuration, with logging set up by it; else say everything that is wrong and exit 2."""
+    from exporter.config import ConfigError, load_config  # noqa: PLC0415 (see the module's docstring)
     from exporter.logs import set_up_logging  # noqa: PLC0415
 
     try:
