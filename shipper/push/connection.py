@@ -68,9 +68,9 @@ class Connection:
         """The socket while there is a connection, as far as is known."""
         return None if self._bounded is None else self._bounded.sock
 
-    def post(self, body: bytes, headers: Mapping[str, str], deadline_s: float | None = None) -> Answer:
+    def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send a push to the endpoint's own path; raises whatever the network does."""
-        return self.ask("POST", self._requests.path, headers, body, deadline_s=deadline_s)
+        return self.ask("POST", self._requests.path, headers, body)
 
     def ask(
         self,
@@ -80,11 +80,9 @@ class Connection:
         body: bytes | None = None,
         *,
         limit_bytes: int = ANSWER_LIMIT_BYTES,
-        deadline_s: float | None = None,
     ) -> Answer:
         """Send any request; all of it is over within the endpoint's time-out and the body's allowance."""
-        if deadline_s is None:
-            deadline_s = time.monotonic() + allowed_s(self._endpoint, len(body or b""))
+        deadline_s = time.monotonic() + allowed_s(self._endpoint, len(body or b""))
 
         def exchange() -> Answer:
             return self._exchange(method, path, headers, body, limit_bytes, deadline_s)
@@ -99,10 +97,12 @@ class Connection:
             bounded.put_back(begun)
             return self._read("POST", bounded, ANSWER_LIMIT_BYTES)
 
-        def again() -> Answer:
-            return self._exchange("POST", self._requests.path, headers, body, ANSWER_LIMIT_BYTES, deadline_s)
+        return self._twice(rest, lambda: self.post_again(body, headers, deadline_s))
 
-        return self._twice(rest, again)
+    def post_again(self, body: bytes, headers: Mapping[str, str], deadline_s: float) -> Answer:
+        """Send a push that somebody has sent in vain on this connection over a new one, and only once."""
+        self.close()
+        return self._exchange("POST", self._requests.path, headers, body, ANSWER_LIMIT_BYTES, deadline_s)
 
     def close(self) -> None:
         """Let the connection go; the next request makes a new one."""

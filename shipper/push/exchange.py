@@ -24,9 +24,9 @@ class Exchange:
     body: bytes | None = None
     """As it is sent, once it was made."""
     deadline_s: float | None = None
-    """When all of it must be over; None as long as it is not fixed."""
+    """When all of it must be over; None: it was not sent yet."""
     begun: bytes | None = None
-    """What has come of the answer; None: the request was not sent, or must be sent again."""
+    """What has come of the answer; None of one that was sent: in vain, the connection was closed."""
     verdict: Verdict | None = None
     _began_s: float = field(default_factory=time.perf_counter)
     _took_s: float = 0.0

@@ -42,18 +42,23 @@ class Greeted:
         """Tell whether a push that goes this way now may go over this connection."""
         return way is self._way and self._version == way.version
 
-    def post(self, body: bytes, headers: Mapping[str, str], deadline_s: float | None = None) -> Answer:
+    def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send a push; raises `NotReadyError`, or whatever the network does."""
         self._note(headers)
         if self.sock is not None and not self.is_sure:
             # A gateway's connections outlive the Loki behind it.
             self._ask(self._connection)
-        return self._connection.post(body, headers, deadline_s)
+        return self._connection.post(body, headers)
 
     def finish(self, begun: bytes, body: bytes, headers: Mapping[str, str], deadline_s: float) -> Answer:
         """Read the answer to a push that was sent already, of which `begun` has come; raises as `post`."""
         self._note(headers)
         return self._connection.finish(begun, body, headers, deadline_s)
+
+    def post_again(self, body: bytes, headers: Mapping[str, str], deadline_s: float) -> Answer:
+        """Send a push once more, over a new connection: this one ended as it was used; raises as `post`."""
+        self._note(headers)
+        return self._connection.post_again(body, headers, deadline_s)
 
     def close(self) -> None:
         """Let the connection go."""

@@ -82,8 +82,10 @@ class Workers:
 def _carry(exchange: Exchange, connection: Greeted) -> Verdict:
     body = exchange.made_body()
     headers = exchange.way.headers.current()
-    if exchange.begun is None or exchange.deadline_s is None:
-        answer = connection.post(body, headers, exchange.deadline_s)
+    if exchange.deadline_s is None:
+        answer = connection.post(body, headers)
+    elif exchange.begun is None:
+        answer = connection.post_again(body, headers, exchange.deadline_s)
     else:
         answer = connection.finish(exchange.begun, body, headers, exchange.deadline_s)
     return judge(

@@ -41,12 +41,16 @@ def test_a_ring_from_another_thread_ends_a_sleep(bell: Bell) -> None:
     assert time.monotonic() - began < 10
 
 
-def test_inotify_ends_a_sleep_and_leaves_what_it_has_to_the_reader(bell: Bell) -> None:
-    """Nothing is read from it here."""
+@pytest.mark.parametrize("answers", [False, True])
+def test_inotify_and_answers_end_a_sleep_and_are_left_to_their_readers(bell: Bell, answers: bool) -> None:  # noqa: FBT001 - two cases
+    """Nothing is read from them here."""
     read_fd, write_fd = os.pipe()
     os.write(write_fd, b"event")
     began = time.monotonic()
-    bell.sleep(20.0, read_fd)
+    if answers:
+        bell.sleep(20.0, None, read_fd)
+    else:
+        bell.sleep(20.0, read_fd)
     ended = time.monotonic() - began
 
     assert ended < 10

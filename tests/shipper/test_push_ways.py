@@ -12,17 +12,13 @@ from contextlib import ExitStack
 import pytest
 from certificates import authority
 from gateway import ACK, READY, Asked, Gateway, Proxy, client_files, read_request, server_context
+from pushing import Sent, encrypted, plain
 
-from shipper.bell import Bell
-from shipper.push.answer import Action, Verdict
-from shipper.push.client import Client
+from shipper.push.answer import Action
 from shipper.push.connection import Connection, fetch
 from shipper.push.endpoint import Endpoint, push_url
 from shipper.push.proxy import choose
 from shipper.push.tls import make_context
-from shipper.push.way import Way
-from shipper.sending.batch import Batch
-from shipper.sending.transport import Push
 
 TOLD: list[tuple[str, dict[str, object]]] = []
 
@@ -50,50 +46,17 @@ def _gate() -> Iterator[Callable[..., Gateway]]:
         yield make
 
 
-class Sent:
-    """A client that is pushed to one at a time."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._bell = Bell()
-        self.client = Client(Way(endpoint, tell), self._bell.ring)
-
-    def push(self, body: bytes = b"{}") -> Verdict:
-        """Send a body; return what became of it."""
-        batch = Batch.__new__(Batch)
-        batch.body = body
-        self.client.submit(Push(None, batch))  # type: ignore[arg-type]
-        began = time.monotonic()
-        while not (answers := list(self.client.answers())):
-            assert time.monotonic() - began < 30
-            self._bell.sleep(0.5, None, self.client.fileno())
-        return answers[0].verdict
-
-    def close(self) -> None:
-        """End it."""
-        self.client.close()
-
-
 @pytest.fixture(name="sent")
 def _sent() -> Iterator[Callable[[Endpoint], Sent]]:
     """Return a function that makes clients; they end with the test."""
     with ExitStack() as stack:
 
         def make(endpoint: Endpoint) -> Sent:
-            made = Sent(endpoint)
+            made = Sent(endpoint, tell)
             stack.callback(made.close)
             return made
 
         yield make
-
-
-def plain(gateway: Gateway, **more: object) -> Endpoint:
-    """Return the endpoint of a gateway without TLS."""
-    return Endpoint(push_url(f"http://127.0.0.1:{gateway.port}"), use_gzip=False, **more)  # type: ignore[arg-type]
-
-
-def encrypted(gateway: Gateway, **more: object) -> Endpoint:
-    """Return the endpoint of a gateway with TLS."""
-    return Endpoint(push_url(f"https://localhost:{gateway.port}"), use_gzip=False, **more)  # type: ignore[arg-type]
 
 
 # ---- deadlines
