@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 RESERVE = 64
-"""16 connections for pushes, idle ones among them, and 16 clients of the pages, saves, searches, inotify, what
-the loop sleeps on, the log, and some."""
+"""16 connections for pushes, with idle ones, and 16 clients of the pages, saves, searches, inotify, what the
+loop sleeps on, the log, and some."""
 _LEAST_RESERVE = 32
 
 
