@@ -129,6 +129,7 @@ class Service:
             if self._hung_up:
                 self._reload()
             self.guard.look(time.monotonic())
+            turned = False
             try:
                 pause_s = 1.0 if self.guard.lost else self.engine.pump()
             except Exception as error:  # noqa: BLE001 - the one named boundary of the process
@@ -144,13 +145,15 @@ class Service:
                 )
                 pause_s = 1.0
             else:
-                if not self.guard.lost:
+                turned = not self.guard.lost
+                if turned:
                     self._systemd.beat(self._brief)
             self._publish()
             if pause_s > 0 and not until():
                 watcher = None if self.engine.stopping else self._watcher
                 hints = watcher.fileno() if watcher is not None else None
-                self._bell.sleep(pause_s, hints, self._client.fileno())
+                # Answers that a turn has not taken would end each sleep at once.
+                self._bell.sleep(pause_s, hints, self._client.fileno() if turned else None)
 
     def drain(self) -> bool:
         """Stop reading, push what was read, save; return True when all of it was acknowledged in time."""

@@ -81,7 +81,7 @@ class Flights:
             if flight is None:
                 self._look_at_idle(fd)
                 continue
-            # Before it may be closed.
+            # Now: it may be closed in a moment.
             self._epoll.unregister(fd)
             if flight.advance():
                 left.append(self._flying.pop(fd).exchange)
@@ -176,6 +176,7 @@ class _Flight:
             while self._unsent:
                 self._unsent = self._unsent[self.sock.send(self._unsent) :]
             self._sending = False
+            self._unsent = memoryview(b"")  # what was sent leaves memory
             self.waits_for = select.EPOLLIN
             return False
         answer = self.sock.recv(_ANSWER_BYTES)
