@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 MAX_NS = 2**63 - 1
@@ -74,6 +75,23 @@ class Times:
             self._minutes.clear()
         self._minutes[text] = ns
         return ns
+
+
+class Seen(dict[object, int | None]):
+    """The times of texts seen lately, for files in which many lines share one."""
+
+    def __init__(self, time_of: Callable[[object], int | None]) -> None:
+        super().__init__()
+        self._time_of = time_of
+
+    def __missing__(self, value: object) -> int | None:
+        own = self._time_of(value)
+        # A number is not remembered: to a dict, 1 equals true, and one of them is a time.
+        if isinstance(value, str):
+            if len(self) >= _CACHE_LIMIT:
+                self.clear()
+            self[value] = own
+        return own
 
 
 def number_ns(value: float, unit_ns: int | None = None) -> int | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shipper.entries.ledger import Meta
 from shipper.entries.streams import Stream
+from shipper.entries.wire import Meta
 from shipper.times import hour, rfc3339
 
 

@@ -3,145 +3,14 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from shipper.entries.stamp import FRESH, StampState, steps_for
+from shipper.entries.segment import Chunk, Segment
+from shipper.entries.stamp import FRESH
 
 if TYPE_CHECKING:
     from shipper.entries.streams import Stream
-
-Meta = dict[str, str]
-
-
-@dataclass(slots=True, eq=False)
-class Chunk:
-    """A piece of a file that was read at once.
-
-    And all that is needed to read it again with the same result.
-    """
-
-    start: int
-    end: int
-    own_state: StampState
-    """State of the own-time stamps before the chunk."""
-    clock_state: StampState
-    """The same for lines with the time of reading."""
-    context: str
-
-
-@dataclass(slots=True, eq=False)
-class Segment:
-    """Lines of one chunk that go to one stream, in file order, as parallel lists."""
-
-    account: Account
-    chunk: Chunk
-    stream: Stream
-    starts: Sequence[int]
-    stamps: Sequence[int]
-    texts: Sequence[str]
-    metas: Sequence[Meta | None]
-    sizes: Sequence[int]
-    """Bytes of each line in UTF-8."""
-    version: int = 0
-    """The save that must be durable before any of it is pushed."""
-    taken: int = 0
-    """How many have been put into a batch."""
-    done: int = 0
-    """How many of the first are settled."""
-    since_s: float = math.inf
-    """Since when the oldest of its lines waits (monotonic)."""
-    parts: Sequence[int] | None = None
-    """Where a line of it is split: for each entry, how many entries of its line come before it.
-
-    That is also how far `starts` is past the line's offset.
-    """
-    _out: set[int] = field(default_factory=set)
-
-    def settle(self, first: int, last: int) -> None:
-        """Note that lines `first` to before `last` are acked, dead-lettered or moved to another stream."""
-        if first == self.done:
-            self.done = last
-        else:
-            self._out.update(range(first, last))
-        while self.done in self._out:
-            self._out.discard(self.done)
-            self.done += 1
-
-    @property
-    def lowest(self) -> int:
-        """Offset of the first unsettled line."""
-        return self.starts[self.done]
-
-    @property
-    def unsettled(self) -> int:
-        """How many are not settled."""
-        return len(self.starts) - self.done - len(self._out)
-
-    @property
-    def unsettled_bytes(self) -> int:
-        """Their bytes."""
-        return sum(size for index, size in enumerate(self.sizes) if not self.is_settled(index))
-
-    def is_settled(self, index: int) -> bool:
-        """Tell whether one line is settled."""
-        return index < self.done or index in self._out
-
-    def line_of(self, index: int) -> tuple[int, int]:
-        """Return the first entry of the line to which an entry belongs, and the one after its last."""
-        parts, starts = self.parts, self.starts
-        if parts is None:
-            return index, index + 1
-        first, last = index, index + 1
-        while first and parts[first] and starts[first - 1] == starts[first] - 1:
-            first -= 1
-        while last < len(parts) and parts[last] and starts[last - 1] == starts[last] - 1:
-            last += 1
-        return first, last
-
-    def is_part(self, index: int) -> bool:
-        """Tell whether an entry is a part of a split line."""
-        return self.parts is not None and "line_id" in (self.metas[index] or ())
-
-    def index_at(self, offset: int) -> int | None:
-        """Return the first entry of the line that has this offset, or that has a part of this offset.
-
-        By whatever limit the line was split when the offset was noted.
-        """
-        index = bisect_right(self.starts, offset) - 1
-        if index < 0:
-            return None
-        first, last = self.line_of(index)
-        size = sum(self.sizes[first:last])
-        return first if offset - self.starts[first] < steps_for(size) else None
-
-    @property
-    def settled(self) -> bool:
-        """True when nothing of it is left."""
-        return self.done >= len(self.starts)
-
-
-def picked(segment: Segment, indexes: Sequence[int]) -> Segment:
-    """Return these entries of a segment as one of its own, with nothing settled or taken."""
-    pick: Callable[[Sequence[Any]], Sequence[Any]] = (
-        itemgetter(*indexes) if len(indexes) > 1 else itemgetter(slice(indexes[0], indexes[0] + 1))
-    )
-    return Segment(
-        segment.account,
-        segment.chunk,
-        segment.stream,
-        pick(segment.starts),
-        pick(segment.stamps),
-        pick(segment.texts),
-        pick(segment.metas),
-        pick(segment.sizes),
-        segment.version,
-        since_s=segment.since_s,
-        parts=None if segment.parts is None else pick(segment.parts),
-    )
 
 
 @dataclass(slots=True, eq=False)
@@ -185,7 +54,7 @@ class Account:
         """Take in lines just read; `fresh` False: moved here from another stream, so counted already."""
         self.pending.setdefault(segment.stream, []).append(segment)
         if fresh:
-            self.lines_read += len(segment.starts)
+            self.lines_read += len(segment)
         self.dirty = True
 
     def settle(self, segment: Segment, first: int, last: int) -> None:
@@ -200,7 +69,7 @@ class Account:
         count = segment.unsettled
         self._forget(segment)
         self.pending.setdefault(new.stream, []).append(new)
-        self.lines_read += len(new.starts) - count
+        self.lines_read += len(new) - count
         self.dirty = True
         return count
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from shipper.entries.ledger import Meta
+from shipper.entries.wire import Meta
 from shipper.follow.lines import Lines
 
 MIN_ENTRY_BYTES = 8192
@@ -31,6 +31,12 @@ def text_sizes(lines: Lines) -> tuple[list[int], int]:
         for index, size in enumerate(sizes)
     ]
     return exact, max(exact)
+
+
+def longest_text(lines: Lines) -> int:
+    """Return the size of the longest line as text in UTF-8, to the byte where that matters."""
+    longest = lines.longest
+    return longest if longest * _GROWTH < MIN_ENTRY_BYTES else text_sizes(lines)[1]
 
 
 def text_bytes(line: bytes) -> int:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from shipper.entries import parts
 from shipper.entries.beside import backfill_labels, restamped_labels, with_original
-from shipper.entries.ledger import Account, Chunk, Meta, Segment, picked
+from shipper.entries.ledger import Account
+from shipper.entries.picking import Pick, every, extremes, offsets_of, picker
+from shipper.entries.segment import Chunk, Segment
 from shipper.entries.stamp import STEP_BYTES, STEP_NS, StampState, stamp_all
 from shipper.entries.streams import Stream
+from shipper.entries.wire import Meta
 from shipper.follow.framing import Framed
 from shipper.follow.lines import Lines
 from shipper.keeping.positions import Moved
@@ -93,25 +96,22 @@ def sort_lines(  # noqa: PLR0917 - the engine's wiring comes in as arguments
         lines, starts = lines[:cut], starts[:cut]
         parsed = file.source.parse(lines, file.info, chunk.context)
         owns = parsed.owns
-    known = [own for own in owns if own is not None]
+    # No time is 0.
+    known = cast("list[int]", owns) if all(owns) else [own for own in owns if own is not None]
     complete = len(known) == len(owns)
-    low, high = (min(known), max(known)) if known else (now_ns, now_ns)
+    low, high = extremes(known) if known else (now_ns, now_ns)
     sure_age_ns = min(_SURE_AGE_NS, policy.max_age_ns)
     hung = not complete or high > now_ns + _SURE_AHEAD_NS or low < now_ns - sure_age_ns
     work = _Work(file, chunk, stream_of, entry_bytes, starts, lines, parsed.keys, parsed.metas)
-    written, longest = work.sizes, work.longest
     if framed.sizes is not None:
-        written = work.written = framed.sizes[: len(lines)]
-        longest = max(written, default=0)
+        work.written = framed.sizes[: len(lines)]
     if (
         complete
         and high <= now_ns + policy.future_ns
         and low >= now_ns - policy.max_age_ns
         and not file.moved
     ):
-        stamps, own_state = stamp_all(
-            known, file.slot, chunk.own_state, written if longest >= STEP_BYTES else None
-        )
+        stamps, own_state = stamp_all(known, file.slot, chunk.own_state, work.long_sizes())
         segments, clock_state = work.by_key(stamps), chunk.clock_state
         too_old: list[tuple[int, Stream, bytes]] = []
     else:
@@ -137,7 +137,7 @@ class _Work:
         chunk: Chunk,
         stream_of: Callable[[dict[str, str]], Stream],
         entry_bytes: int,
-        starts: list[int],
+        starts: Sequence[int],
         lines: Lines,
         keys: list[Key],
         metas: list[Meta | None],
@@ -148,14 +148,23 @@ class _Work:
         self.entry_bytes = entry_bytes
         self.starts = starts
         self.texts: list[str] = []
-        self.sizes, self.longest = parts.text_sizes(lines)
-        self.written = self.sizes
-        """Of the lines in the file, by which stamps are reserved; masking may have changed the others."""
+        self.longest = parts.longest_text(lines)
+        self.written: list[int] | None = None
+        """Bytes of the lines in the file, where masking changed them: by these stamps are reserved."""
         self.keys = keys
         self.metas = metas
         self.parts: list[int] | None = None
         self.lines = lines
         self.labels: dict[Key, dict[str, str]] = {}
+
+    def sizes(self) -> list[int]:
+        """Return the bytes by which stamps are reserved, of each line."""
+        return parts.text_sizes(self.lines)[0] if self.written is None else self.written
+
+    def long_sizes(self) -> list[int] | None:
+        """Return them where a line is as long as a step."""
+        longest = self.longest if self.written is None else max(self.written, default=0)
+        return self.sizes() if longest >= STEP_BYTES else None
 
     def split(self, stamps: list[int]) -> tuple[list[int], Sequence[int]]:
         """Put parts in the place of long lines; return the stamps of all entries, and the line of each."""
@@ -178,7 +187,6 @@ class _Work:
         self.metas, self.parts = metas, before
         self.keys = [self.keys[index] for index in of]
         self.starts = [self.starts[index] + part for index, part in zip(of, before, strict=True)]
-        self.sizes = [len(text.encode()) for text in self.texts]
         return [stamps[index] + STEP_NS * part for index, part in zip(of, before, strict=True)], of
 
     def by_key(self, line_stamps: list[int]) -> list[Segment]:
@@ -186,7 +194,7 @@ class _Work:
         stamps, _ = self.split(line_stamps)
         if self.keys and self.keys.count(self.keys[0]) == len(self.keys):
             stream = self.stream_of(self.labels_of(self.keys[0]))
-            return [self._segment(stream, list(range(len(stamps))), stamps, self.metas)]
+            return [self._segment(stream, None, stamps, self.metas)]
         groups: dict[Key, list[int]] = {}
         for index, key in enumerate(self.keys):
             try:
@@ -205,7 +213,7 @@ class _Work:
         self, owns: list[int | None], now_ns: int, policy: Policy
     ) -> tuple[list[Segment], list[tuple[int, Stream, bytes]], StampState, StampState]:
         """Decide for each line alone."""
-        file = self.file
+        file, sizes = self.file, self.sizes()
         by_clock = [
             own is None or own > now_ns + policy.future_ns or own < now_ns - policy.max_age_ns for own in owns
         ]
@@ -215,13 +223,13 @@ class _Work:
             [own for own in owns if own is not None],
             file.slot,
             self.chunk.own_state,
-            [size for size, own in zip(self.written, owns, strict=True) if own is not None],
+            [size for size, own in zip(sizes, owns, strict=True) if own is not None],
         )
         clock_stamps, clock_state = stamp_all(
             [now_ns] * sum(by_clock),
             file.slot,
             self.chunk.clock_state,
-            [size for size, clock in zip(self.written, by_clock, strict=True) if clock],
+            [size for size, clock in zip(sizes, by_clock, strict=True) if clock],
         )
         next_own, next_clock = iter(own_stamps), iter(clock_stamps)
         by_own = [None if own is None else next(next_own) for own in owns]
@@ -281,13 +289,23 @@ class _Work:
         return found
 
     def _segment(
-        self, stream: Stream, indexes: list[int], stamps: list[int], metas: Sequence[Meta | None]
+        self, stream: Stream, indexes: list[int] | None, stamps: list[int], metas: Sequence[Meta | None]
     ) -> Segment:
-        segment = Segment(
-            self.file.account, self.chunk, stream, self.starts, stamps, self.texts, metas, self.sizes
+        if indexes is None or len(indexes) == len(self.texts):
+            pick: Pick = every
+            starts = self.starts
+        else:
+            pick, starts = picker(indexes), offsets_of(self.starts, indexes)
+        return Segment(
+            self.file.account,
+            self.chunk,
+            stream,
+            starts,
+            pick(stamps),
+            pick(self.texts),
+            pick(metas),
+            parts=None if self.parts is None else pick(self.parts),
         )
-        segment.parts = self.parts
-        return segment if len(indexes) == len(self.texts) else picked(segment, indexes)
 
 
 def moved_by(moved: Sequence[Moved], stream: Stream, start: int) -> Moved | None:

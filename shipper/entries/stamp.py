@@ -8,7 +8,9 @@ times they lie. See docs/shipper.md, «Stamps». Pure; the state travels with th
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from itertools import repeat
 from typing import NamedTuple
 
 STEP_NS = 1000
@@ -16,6 +18,7 @@ SLOTS = 500
 ANSWER_RESIDUE = 500
 """Added to the slot for lines that are re-stamped because of an answer of Loki."""
 RUNS = 8
+_FEW = 4
 MAX_SHIFT_NS = 60 * 10**9
 STEP_BYTES = 8189
 """A line reserves a step, and one more for each so many bytes: one for each part it may be split into."""
@@ -111,32 +114,50 @@ def _stamp_short(owns: list[int], slot: int, state: StampState) -> tuple[list[in
     free, peak = taken.bounds()
     at, before = free, None
     shift = 0
-    for own in owns:
-        if own == before:
-            push(free)
-            free += STEP_NS
-            continue
-        if free - at > shift:  # noqa: PLR1730 - a call for each line would cost a third of all this
-            shift = free - at
-        at = own - own % STEP_NS + slot
-        if at > free >= peak:
-            push(at)
-            free = at + STEP_NS
-            before = own
-        else:
-            taken.note(stamps[noted:], shift)
-            stamp = taken.take(at, STEP_NS)
-            push(stamp)
-            noted = len(stamps)
-            free, peak = taken.bounds()
-            # Lines that follow with the same time go on behind it, where nothing later is taken: a chunk
-            # mostly begins within a second of many lines.
-            if free == stamp + STEP_NS >= peak:
+    for own, count in _equal_runs(owns):
+        left = count
+        while left:
+            if own == before:
+                end = free + left * STEP_NS
+                stamps += range(free, end, STEP_NS)
+                free = end
+                break
+            left -= 1
+            if free - at > shift:  # noqa: PLR1730 - a call for each line would cost a third of all this
+                shift = free - at
+            at = own - own % STEP_NS + slot
+            if at > free >= peak:
+                push(at)
+                free = at + STEP_NS
                 before = own
             else:
-                at, before = free, None
+                taken.note(stamps[noted:], shift)
+                stamp = taken.take(at, STEP_NS)
+                push(stamp)
+                noted = len(stamps)
+                free, peak = taken.bounds()
+                # Lines that follow with the same time go on behind it, where nothing later is taken: a chunk
+                # mostly begins within a second of many lines.
+                if free == stamp + STEP_NS >= peak:
+                    before = own
+                else:
+                    at, before = free, None
     taken.note(stamps[noted:], max(shift, free - at))
     return stamps, taken.state()
+
+
+def _equal_runs(owns: list[int]) -> Iterable[tuple[int, int]]:
+    """Return each time and how often it follows itself; where few do so, each time alone."""
+    if len(owns) < _FEW * len(set(owns)) or sorted(owns) != owns:
+        return zip(owns, repeat(1))
+    runs: list[tuple[int, int]] = []
+    first = 0
+    while first < len(owns):
+        own = owns[first]
+        last = bisect_right(owns, own, first)
+        runs.append((own, last - first))
+        first = last
+    return runs
 
 
 class _Taken:

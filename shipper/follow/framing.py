@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
-from operator import add
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from shipper.follow.lines import Lines
+from shipper.follow.offsets import Offsets
 
 BOM = b"\xef\xbb\xbf"
 _EDGE = b"\r\x00"
@@ -15,7 +15,7 @@ _EDGE = b"\r\x00"
 class Framed(NamedTuple):
     """Lines of a piece of a file. `starts[i]` is the offset in the file at which `lines[i]` begins."""
 
-    starts: list[int]
+    starts: Sequence[int]
     lines: Lines
     end: int
     """Offset after the last byte taken, which is after a newline, or the end of a finished file."""
@@ -39,11 +39,12 @@ def frame(piece: bytes, offset: int, *, finished: bool = False) -> Framed:
     odd = b"\r" in body or b"\x00" in body
     if not odd and body.isascii():
         texts = body.decode("ascii").split("\n")
+        lines = Lines(None, texts, body)
         # Text has more kinds of space than bytes have; what looks blank is looked at again, as bytes.
-        if all(texts) and not any(map(str.isspace, texts)):
-            return Framed(_starts(texts, offset), Lines(None, texts, body), offset + cut)
+        if lines.braced or (all(texts) and not any(map(str.isspace, texts))):
+            return Framed(Offsets(offset, lines.sizes), lines, offset + cut)
     raw = body.split(b"\n")
-    starts = _starts(raw, offset)
+    starts = Offsets(offset, list(map(len, raw)))
     if offset == 0 and raw[0].startswith(BOM):
         raw[0] = raw[0][len(BOM) :]
     if odd or not all(raw) or any(map(bytes.isspace, raw)):
@@ -51,11 +52,7 @@ def frame(piece: bytes, offset: int, *, finished: bool = False) -> Framed:
     return Framed(starts, Lines(raw), offset + cut)
 
 
-def _starts(lines: list[bytes] | list[str], offset: int) -> list[int]:
-    return list(map(add, accumulate(map(len, lines[:-1]), initial=offset), range(len(lines))))
-
-
-def _cleaned(starts: list[int], raw: list[bytes], end: int) -> Framed:
+def _cleaned(starts: Sequence[int], raw: list[bytes], end: int) -> Framed:
     kept_starts, kept = [], []
     for start, line in zip(starts, raw, strict=True):
         text = line.rstrip(_EDGE).lstrip(b"\x00")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from shipper.entries.ledger import Segment
+from shipper.entries.segment import Segment
 from shipper.proof.book import Book, Line, Outcome, digest, part_number
 from shipper.proof.loki_query import Loki
 from shipper.proof.on_disk import Found, Known, Reading, under_way

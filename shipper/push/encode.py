@@ -6,9 +6,11 @@ gzip by igzip level 1 where isal is there: 863 MB/s against 173 for zlib -1, and
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import orjson
+
+from shipper.entries import wire
 
 try:
     from isal import igzip
@@ -18,7 +20,6 @@ else:
     HAVE_IGZIP = True
 
 Metadata = Mapping[str, str]
-_NO_METADATA: Metadata = {}
 
 
 def body(
@@ -28,21 +29,21 @@ def body(
     metas: Sequence[Metadata | None] | None,
 ) -> bytes:
     """Return the JSON of a push of one stream; `metas` None: no structured metadata at all."""
-    if metas is None or not any(metas):
-        values: list[tuple[object, ...]] = list(zip(_numbers(stamps), texts, strict=True))
-    elif all(metas):
-        values = list(zip(_numbers(stamps), texts, metas, strict=True))
-    else:
-        values = [
-            (stamp, text, meta or _NO_METADATA)
-            for stamp, text, meta in zip(_numbers(stamps), texts, metas, strict=True)
-        ]
-    return orjson.dumps({"streams": [{"stream": labels, "values": values}]})
+    return joined(labels, [wire.to_json(stamps, texts, metas)])
 
 
-def _numbers(stamps: Sequence[int]) -> list[str]:
-    """Return the stamps as text: one call for all takes a fifth of the time of `str` on each."""
-    return orjson.dumps(stamps).decode()[1:-1].split(",") if stamps else []
+def joined(labels: Mapping[str, str], entries: Iterable[bytes]) -> bytes:
+    """Return the JSON of a push of one stream, of pieces that `wire.to_json` made."""
+    pieces = [b'{"streams":[{"stream":', orjson.dumps(labels), b',"values":[']
+    for entry in entries:
+        pieces += (entry, b",")
+    pieces[max(3, len(pieces) - 1) :] = [b"]}]}"]
+    return b"".join(pieces)
+
+
+def overhead_bytes(labels: Mapping[str, str]) -> int:
+    """Return how large a body without entries is."""
+    return len(joined(labels, []))
 
 
 def _igzip(data: bytes) -> bytes:

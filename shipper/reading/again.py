@@ -6,14 +6,16 @@ from bisect import bisect_left
 from dataclasses import replace
 
 from shipper.entries.beside import is_restamped
-from shipper.entries.ledger import Chunk, Floor, Segment, picked
+from shipper.entries.ledger import Floor
 from shipper.entries.merge import SLACK_NS
+from shipper.entries.segment import Chunk, Segment, picked
 from shipper.entries.sorting import BY_OWN_TIME, Policy, Sorted
 from shipper.entries.streams import Stream
 from shipper.follow.files import Files
 from shipper.follow.framing import frame
 from shipper.follow.tracked import Tracked
 from shipper.reading.chunks import Chunks, TooLong, peek_ns
+from shipper.sending.batch import parcels
 from shipper.sending.sender import Sender
 from shipper.sources.base import FileInfo
 from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell
@@ -124,8 +126,9 @@ class Again:
             and not self._is_overtaking(tracked, stream, segment.stamps[0])
         )
         if in_turn and self._sender.accepts(stream):
-            tracked.account.add(segment)
-            self._sender.put(tracked, segment)
+            for parcel in parcels(segment, self.options.limits):
+                tracked.account.add(parcel)
+                self._sender.put(tracked, parcel)
         else:
             tracked.account.lower_floor(
                 stream, segment.chunk, segment.starts[0], since_s=self._clock.monotonic()

@@ -6,8 +6,8 @@ import hashlib
 import heapq
 import os
 
-from shipper.entries.ledger import Chunk
 from shipper.entries.merge import SLACK_NS
+from shipper.entries.segment import Chunk
 from shipper.entries.sorting import Sorted
 from shipper.entries.streams import Registry
 from shipper.follow import identity

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shipper.entries.ledger import Meta, Segment
+from shipper.entries.segment import Segment, picked
 from shipper.entries.streams import Stream
 from shipper.push import encode
 
 SPAN_NS = 30 * 60 * 10**9
 """No push spans more, and none is further past an ack that is not yet durable."""
+
+
+_PARCELS = 4
+_ENTRY_BYTES = 50
+_EXPANSION = 1.15
+"""Bytes of JSON for a byte of an agent's line, about: its quotes are escaped."""
 
 
 @dataclass(slots=True)
@@ -20,6 +26,30 @@ class Limits:
     entries: int = 1000
     body_bytes: int = 256 * 1024
     span_ns: int = SPAN_NS
+
+
+def parcels(segment: Segment, limits: Limits) -> list[Segment]:
+    """Return a segment in pieces, four to a push or more, so that whole ones nearly fill each.
+
+    A line that is split stays in one.
+    """
+    count = len(segment)
+    entries = max(1, limits.entries // _PARCELS)
+    if count > 1:
+        bytes_ = int(_EXPANSION * sum(map(len, segment.texts))) + count * _ENTRY_BYTES
+        entries = max(1, min(entries, count * (limits.body_bytes // _PARCELS) // bytes_))
+    if count <= entries:
+        return [segment]
+    found: list[Segment] = []
+    last = 0
+    while last < count:
+        first = last
+        last = min(count, first + entries)
+        if last < count and segment.parts is not None:
+            line, after = segment.line_of(last)
+            last = line if line > first else after
+        found.append(picked(segment, range(first, last)))
+    return found
 
 
 @dataclass(slots=True, eq=False)
@@ -40,20 +70,22 @@ class Batch:
         """Return the stamps of the lines."""
         return [stamp for segment, first, last in self.slices for stamp in segment.stamps[first:last]]
 
+    @property
+    def oldest(self) -> int:
+        """The oldest stamp."""
+        return min(
+            segment.oldest if last - first == len(segment) else min(segment.stamps[first:last])
+            for segment, first, last in self.slices
+        )
+
     def line_bytes(self) -> int:
         """Return the bytes of the lines alone."""
         return sum(sum(segment.sizes[first:last]) for segment, first, last in self.slices)
 
     def encode(self, *, metadata: bool) -> None:
         """Make the body."""
-        stamps: list[int] = []
-        texts: list[str] = []
-        metas: list[Meta | None] = []
-        for segment, first, last in self.slices:
-            stamps += segment.stamps[first:last]
-            texts += segment.texts[first:last]
-            metas += segment.metas[first:last]
-        self.body = encode.body(self.stream.labels, stamps, texts, metas if metadata else None)
+        pieces = [segment.json(first, last, metadata=metadata) for segment, first, last in self.slices]
+        self.body = encode.joined(self.stream.labels, pieces)
 
     def parted(self, at: int) -> tuple[Batch, Batch]:
         """Return the first `at` lines and the others as two batches."""

@@ -54,7 +54,7 @@ class Elsewhere:
                 hours.setdefault(self._registry.stream(labels, version), []).append(index)
             for stream, indexes in hours.items():
                 self._lanes.move(segment, stream, indexes, version)
-            segment.account.settle(segment, first, last)
+            self._lanes.moved_away(segment, first, last)
 
     def to_restamped(self, batch: Batch) -> None:
         """Move lines to the stream for the time of reading; each gets a stamp that is written down."""
@@ -83,7 +83,7 @@ class Elsewhere:
                 stamps.append(stamp)
                 metas.append(with_original(segment.metas[index], segment.stamps[index]))
             self._lanes.move(segment, stream, list(range(first, last)), version, stamps, metas)
-            segment.account.settle(segment, first, last)
+            self._lanes.moved_away(segment, first, last)
 
 
 def refused_lines(batch: Batch, verdict: Verdict) -> list[bool] | None:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 
 from shipper.entries.beside import is_restamped
-from shipper.entries.ledger import Meta, Segment, picked
+from shipper.entries.segment import Segment, picked
 from shipper.entries.streams import Stream
+from shipper.entries.wire import Meta
 from shipper.follow.tracked import Tracked
 from shipper.push.retry import RetryPolicy, Rounds
 from shipper.sending.batch import Batch
@@ -30,11 +31,14 @@ class Lanes:
         clock: Clock,
         chance: Callable[[], float],
         paced_from_s: float,
+        *,
+        metadata: bool = True,
     ) -> None:
         self.window = window
         self._saves = saves
         self._entry_limit = entry_limit
         self._policy = policy
+        self._metadata = metadata
         self._clock = clock
         self._chance = chance
         self._started_s = clock.monotonic()
@@ -45,12 +49,15 @@ class Lanes:
         self.floored: dict[int, Tracked] = {}
         """Files of which lines have left memory, to be read again when their stream takes lines."""
 
-    def reconfigure(self, policy: RetryPolicy) -> None:
+    def reconfigure(self, policy: RetryPolicy, *, metadata: bool) -> None:
         """Go on in another way. Streams that wait are tried at once: the cause may be what was mended."""
         self._policy = policy
         for queue in self.queues.values():
             queue.rounds.policy = policy
             queue.not_before_s = -math.inf
+            if metadata != self._metadata:
+                self.window.bytes += queue.repack(metadata=metadata)
+        self._metadata = metadata
 
     def accepts(self, stream: Stream) -> bool:
         """Tell whether lines of the stream may enter memory now."""
@@ -70,9 +77,10 @@ class Lanes:
         now_s = self._clock.monotonic()
         if segment.since_s == math.inf:
             segment.since_s = now_s
+        segment.pack(metadata=self._metadata)
         queue.put(segment, now_s)
-        self.window.entries += len(segment.starts)
-        self.window.bytes += sum(segment.sizes)
+        self.window.entries += len(segment)
+        self.window.bytes += segment.weight()
         self.busy[segment.stream] = queue
 
     def oldest_since_s(self) -> float | None:
@@ -102,7 +110,7 @@ class Lanes:
         for segment, first, last in batch.slices:
             segment.account.settle(segment, first, last)
             self.window.entries -= last - first
-            self.window.bytes -= sum(segment.sizes[first:last])
+            self.window.bytes -= segment.weight(first, last)
         self._saves.dirty = True
 
     def move(  # noqa: PLR0917 - what differs of the lines moved
@@ -115,20 +123,23 @@ class Lanes:
         metas: list[Meta | None] | None = None,
     ) -> None:
         """Put lines of a segment into the queue of another stream; the caller settles them here."""
-        moved = picked(segment, indexes)
+        moved = picked(segment, indexes, stamps, metas)
         moved.stream, moved.version = stream, version
-        moved.stamps = moved.stamps if stamps is None else stamps
-        moved.metas = moved.metas if metas is None else metas
+        moved.pack(metadata=self._metadata)
         segment.account.add(moved, fresh=False)
         queue = self._queue(stream)
         if queue.parked or (is_restamped(stream) and self.misses(stream)):
-            bytes_ = sum(moved.sizes)
             self._wake_file(moved)
             self.window.entries -= segment.account.drop(moved)
-            self.window.bytes -= bytes_
             return
         queue.put(moved, self._clock.monotonic())
+        self.window.bytes += moved.weight()
         self.busy[stream] = queue
+
+    def moved_away(self, segment: Segment, first: int, last: int) -> None:
+        """Note that lines stand in other queues now."""
+        segment.account.settle(segment, first, last)
+        self.window.bytes -= segment.weight(first, last)
 
     def park(self, queue: Queue) -> None:
         """Let the lines of a queue leave memory."""
@@ -137,9 +148,8 @@ class Lanes:
         for segment in dict.fromkeys(segments):
             if segment.settled:
                 continue
-            bytes_ = segment.unsettled_bytes
+            self.window.bytes -= segment.unsettled_weight
             self.window.entries -= segment.account.drop(segment)
-            self.window.bytes -= bytes_
             self._wake_file(segment)
         queue.segments.clear()
         queue.work.clear()
@@ -159,8 +169,9 @@ class Lanes:
             if new is not None:
                 replaced[old] = new
                 new.version = max(new.version, limit.version)
-                self.window.bytes += sum(new.sizes) - old.unsettled_bytes
-                self.window.entries += len(new.starts) - old.account.replace(old, new)
+                new.pack(metadata=self._metadata)
+                self.window.bytes += new.weight() - old.unsettled_weight
+                self.window.entries += len(new) - old.account.replace(old, new)
         if replaced:
             queue.replace(replaced, now_s)
         return bool(replaced)
@@ -184,4 +195,5 @@ class Lanes:
         if queue is None:
             queue = self.queues[stream] = Queue(stream, Rounds(self._policy, self._chance))
             queue.paced_until_s = self._paced_from_s
+            queue.fitted_bytes = self._entry_limit.bytes
         return queue

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from shipper.entries import parts
-from shipper.entries.ledger import Meta, Segment
+from shipper.entries.segment import Segment
 from shipper.entries.stamp import STEP_NS
+from shipper.entries.wire import Meta
 
 
 def refitted(segment: Segment, limit_bytes: int, origin: str) -> Segment | None:
@@ -13,14 +14,17 @@ def refitted(segment: Segment, limit_bytes: int, origin: str) -> Segment | None:
     Of a line of which some parts are settled all parts are made: by another limit they are others. A line
     that is not there as a whole (its other parts are in another stream) stays as it is.
     """
-    if not any(size > limit_bytes and not segment.is_settled(i) for i, size in enumerate(segment.sizes)):
+    if segment.weight() <= limit_bytes:
+        return None
+    sizes = segment.sizes
+    if not any(size > limit_bytes and not segment.is_settled(i) for i, size in enumerate(sizes)):
         return None
     new = _Lists()
     last = 0
     while last < len(segment.starts):
         first, last = segment.line_of(last)
         unsettled = [i for i in range(first, last) if not segment.is_settled(i)]
-        if any(segment.sizes[i] > limit_bytes for i in unsettled) and _is_whole(segment, first, last):
+        if any(sizes[i] > limit_bytes for i in unsettled) and _is_whole(segment, first, last):
             new.add_split(segment, first, last, limit_bytes, origin)
         else:
             new.add(segment, unsettled)
@@ -32,7 +36,6 @@ def refitted(segment: Segment, limit_bytes: int, origin: str) -> Segment | None:
         new.stamps,
         new.texts,
         new.metas,
-        [len(text.encode()) for text in new.texts],
         segment.version,
         since_s=segment.since_s,
         parts=new.parts,

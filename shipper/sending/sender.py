@@ -51,7 +51,16 @@ class Sender:
         # A run before this one may have pushed a moment ago: without this, restarts go past the rate.
         paced_from_s = clock.monotonic() + self._pause_s(options.limits.body_bytes)
         self.burial = Burial(dead_letters, clock, tell)
-        self._lanes = Lanes(window, saves, entry_limit, policy, clock, chance, paced_from_s)
+        self._lanes = Lanes(
+            window,
+            saves,
+            entry_limit,
+            policy,
+            clock,
+            chance,
+            paced_from_s,
+            metadata=options.structured_metadata,
+        )
         elsewhere = Elsewhere(self._lanes, registry, saves, clock, meter)
         self._answers = Answers(
             options, self._lanes, elsewhere, self.burial, saves, entry_limit, clock, tell, meter
@@ -74,7 +83,7 @@ class Sender:
         """Go on in another way."""
         self._options = self._answers.options = options
         self._answers.redactor = redactor
-        self._lanes.reconfigure(policy)
+        self._lanes.reconfigure(policy, metadata=options.structured_metadata)
 
     # ---- how it stands
 
@@ -165,8 +174,7 @@ class Sender:
             queue.oldest_s = now_s if queue.segments else math.inf
         else:
             return
-        stamps = batch.stamps()
-        oldest = min(stamps)
+        oldest = batch.oldest
         queue.pushed_oldest = oldest if queue.pushed_oldest is None else min(oldest, queue.pushed_oldest)
         queue.in_flight = batch
         if not batch.tries:
@@ -189,7 +197,7 @@ class Sender:
             self.flushing
             or self.hurry
             or queue.entries >= limits.entries
-            or queue.bytes * queue.expansion >= body_limit
+            or queue.bytes >= body_limit
             or (now_s != math.inf and now_s >= queue.oldest_s + self._options.batch_wait_s)
         )
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 
-from shipper.entries.ledger import Segment
+from shipper.entries.segment import Segment
 from shipper.entries.streams import Stream
+from shipper.push import encode
 from shipper.push.retry import Rounds
 from shipper.sending.batch import SPAN_NS, Batch, Limits
-
-_ENTRY_OVERHEAD_BYTES = 30
 
 
 @dataclass(slots=True, eq=False)
@@ -45,8 +41,6 @@ class Queue:
     """Its lines have left memory, and are skipped in reading until it is taken again."""
     probing: bool = False
     """It was parked, and takes a few lines to find out whether they are taken now."""
-    expansion: float = 1.2
-    """Bytes of body for a byte of line, learnt."""
     limit_bytes: int | None = None
     """A limit that Loki's answer stated."""
     fitted_bytes: int = 0
@@ -75,8 +69,8 @@ class Queue:
         if not self.segments:
             self.oldest_s = now_s
         self.segments.append(segment)
-        self.entries += len(segment.starts) - segment.taken
-        self.bytes += sum(segment.sizes[segment.taken :])
+        self.entries += len(segment) - segment.taken
+        self.bytes += segment.weight(segment.taken)
 
     def replace(self, segments: dict[Segment, Segment], now_s: float) -> None:
         """Put segments in the place of others, before all that wait where those were taken in part."""
@@ -88,8 +82,22 @@ class Queue:
         if not waiting:
             self.oldest_s = now_s
         self.segments = deque([*(new for new in segments.values() if new not in waiting), *waiting])
-        self.entries = sum(len(segment.starts) - segment.taken for segment in self.segments)
-        self.bytes = sum(sum(segment.sizes[segment.taken :]) for segment in self.segments)
+        self.entries = sum(len(segment) - segment.taken for segment in self.segments)
+        self.bytes = sum(segment.weight(segment.taken) for segment in self.segments)
+
+    def repack(self, *, metadata: bool) -> int:
+        """Make what waits anew, with metadata or without; return by how many bytes it has grown."""
+        grown = 0
+        for batch in self.work:
+            batch.body = b""
+        batches = [*self.work, *([self.in_flight] if self.in_flight else [])]
+        waiting = [segment for batch in batches for segment, _, _ in batch.slices]
+        for segment in dict.fromkeys([*waiting, *self.segments]):
+            before = segment.unsettled_weight
+            segment.pack(metadata=metadata)
+            grown += segment.unsettled_weight - before
+        self.bytes = sum(segment.weight(segment.taken) for segment in self.segments)
+        return grown
 
     def newest_allowed_ns(self, durable: int) -> float:
         """Return the newest stamp that may be pushed now: 30 minutes past the oldest ack not yet durable."""
@@ -117,30 +125,34 @@ class Queue:
     ) -> Batch | None:
         """Return the next batch, encoded, or None when nothing may go yet; its lines leave the queue.
 
+        Whole segments, as many as fit; one that does not fit is cut only where it would be the first.
         A part of a split line that is longer than any that was taken goes alone: where Loki refuses it, no
         other part of its line stands there yet, and the line can be split anew.
         """
         newest_ns = self.newest_allowed_ns(durable)
         body_limit = min(limits.body_bytes, self.limit_bytes or limits.body_bytes)
-        budget = body_limit / self.expansion
+        room_bytes = body_limit - encode.overhead_bytes(self.stream.labels)
         room = limits.entries
         oldest: float = math.inf
         latest: float = -math.inf
         slices: list[tuple[Segment, int, int]] = []
         for segment in self.segments:
-            if room <= 0 or segment.version > durable:
+            if segment.version > durable:
                 break
-            first = segment.taken
-            last = min(len(segment.starts), first + room)
-            last = _within_bytes(segment.sizes, first, last, budget, alone=not slices)
+            first, last = segment.taken, len(segment)
+            weight = segment.weight(first) + 1
+            if last - first > room or weight > room_bytes:
+                if slices:
+                    break
+                last = segment.fitting(first, min(last, first + room), room_bytes)
             last = _before_unproven(segment, first, last, proven_bytes, alone=not slices)
-            oldest, latest, last = _within_time(segment.stamps, first, last, oldest, latest, newest_ns)
+            oldest, latest, last = _within_time(segment, first, last, oldest, latest, newest_ns)
             if last == first:
                 break
             slices.append((segment, first, last))
             room -= last - first
-            budget -= sum(segment.sizes[first:last]) + (last - first) * _ENTRY_OVERHEAD_BYTES
-            if last < len(segment.starts) or _is_unproven(segment, first, proven_bytes):
+            room_bytes -= weight
+            if last < len(segment) or _is_unproven(segment, first, proven_bytes):
                 break
         if not slices:
             return None
@@ -154,26 +166,12 @@ class Queue:
         return batch
 
     def _took(self, batch: Batch) -> None:
-        lines = 0
         for segment, first, last in batch.slices:
             segment.taken = last
-            lines += sum(segment.sizes[first:last])
             self.entries -= last - first
-        self.bytes -= lines
-        while self.segments and self.segments[0].taken >= len(self.segments[0].starts):
+            self.bytes -= segment.weight(first, last)
+        while self.segments and self.segments[0].taken >= len(self.segments[0]):
             self.segments.popleft()
-        overhead = batch.entries * _ENTRY_OVERHEAD_BYTES
-        measured = max(1.0, (len(batch.body) - overhead) / max(1, lines))
-        self.expansion = max(measured, 0.9 * self.expansion + 0.1 * measured)
-
-
-def _within_bytes(sizes: Sequence[int], first: int, last: int, budget: float, *, alone: bool) -> int:
-    total = sum(sizes[first:last]) + (last - first) * _ENTRY_OVERHEAD_BYTES
-    if total <= budget:
-        return last
-    sums = list(accumulate(size + _ENTRY_OVERHEAD_BYTES for size in sizes[first:last]))
-    fit = bisect_right(sums, budget)
-    return first + (max(fit, 1) if alone else fit)
 
 
 def _before_unproven(segment: Segment, first: int, last: int, proven_bytes: float, *, alone: bool) -> int:
@@ -190,15 +188,14 @@ def _is_unproven(segment: Segment, index: int, proven_bytes: float) -> bool:
 
 
 def _within_time(  # noqa: PLR0917 - the engine's wiring comes in as arguments
-    stamps: Sequence[int], first: int, last: int, oldest: float, latest: float, newest_ns: float
+    segment: Segment, first: int, last: int, oldest: float, latest: float, newest_ns: float
 ) -> tuple[float, float, int]:
     if first == last:
         return oldest, latest, last
-    part = stamps[first:last]
-    low, high = min(oldest, min(part)), max(latest, max(part))  # noqa: PLW3301 - one is a number, one a list
+    low, high = min(oldest, segment.oldest), max(latest, segment.newest)
     if high - low <= SPAN_NS and high <= newest_ns:
         return low, high, last
-    for index, stamp in enumerate(part, first):
+    for index, stamp in enumerate(segment.stamps[first:last], first):
         low, high = min(oldest, stamp), max(latest, stamp)
         if high - low > SPAN_NS or high > newest_ns:
             return oldest, latest, index

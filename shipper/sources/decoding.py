@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from shipper.follow.lines import joined
+from shipper.follow.lines import braced, joined
 from shipper.sources.base import lenient
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def decoded(
         return _one_by_one(decoder, lines, loose, broken)
     # A value can span two lines and a line can hold two values, if somebody breaks them; then times would
     # slip. Where each newline stands between two objects and the numbers agree, each line is one object.
-    if len(found) == len(lines) == piece.count(b"}\n{") + 1:
+    if len(found) == len(lines) and braced(lines):
         return found, 0
     return _one_by_one(decoder, lines, loose, broken)
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from shared.models import OTHER, event_kind, label_value
-from shipper.sources.base import FileInfo, Key, Meta, Parsed, clean, level_name, salvage, times_of
+from shipper.sources.base import FileInfo, Key, Meta, Parsed, clean, level_name, salvage
 from shipper.sources.decoding import decoded
-from shipper.times import Times
+from shipper.times import Seen, Times
 
 FILES = {
     "events.jsonl": "",
@@ -24,11 +23,14 @@ _TIME = re.compile(rb'"timestamp"\s*:\s*"([0-9T:.Z+ -]{19,40})"')
 _META_FIELDS = ("session_id", "request_id", "iteration", "model")
 
 
-class _Data(msgspec.Struct, gc=False):
+class _Data(msgspec.Struct, gc=False, frozen=True):
     iteration: Any = None
     session_id: Any = None
     request_id: Any = None
     model: Any = None
+
+
+_NO_DATA = _Data()
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -40,12 +42,11 @@ class _Event(msgspec.Struct, gc=False):
     session_id: Any = None
     request_id: Any = None
     model: Any = None
-    data: _Data | str | int | float | bool | list[Any] | None = None
+    data: _Data | str | int | float | bool | list[Any] | None = _NO_DATA
 
 
 _ONE = msgspec.json.Decoder(_Event)
-_TIMESTAMP = attrgetter("timestamp")
-_TYPE_AND_LEVEL = attrgetter("type", "level")
+_REMEMBERED = 10_000
 
 
 class LokiMode:
@@ -59,9 +60,10 @@ class LokiMode:
         self.patterns = tuple(f"{path.rstrip('/')}/{name}" for name in FILES)
         self._fixed = (("app", app), ("environment", environment), ("machine", machine))
         self._times = Times()
-        self._kinds: dict[tuple[object, object], Key] = {}
+        self._kinds: dict[object, dict[object, Key]] = {}
         self._keys: dict[tuple[str, str, str], Key] = {}
-        self._metas: dict[Any, Meta | None] = {}
+        self._seen = Seen(self._times.value_ns)
+        self._iterations = _Iterations()
 
     def describe(self, path: str) -> FileInfo:
         """Return the project (the directory that holds `.loki`) and which of the three files it is."""
@@ -74,42 +76,48 @@ class LokiMode:
     def parse(self, lines: Sequence[bytes], info: FileInfo, context: str) -> Parsed:
         """Return times, event kinds and the metadata that v5 and v9 put into `data` or at the top."""
         events, malformed = decoded(_ONE, lines, _from, _salvaged)
-        owns = times_of(map(_TIMESTAMP, events), self._times.value_ns)
-        keys: list[Key]
+        return Parsed(
+            self._owns_of(events),
+            self._keys_of(events, info.hint),
+            self._metas_of(events),
+            context,
+            malformed,
+        )
+
+    def _owns_of(self, events: list[_Event]) -> list[int | None]:
+        seen = self._seen
         try:
-            # A few C calls a line, where types and levels are known.
-            keys = [] if info.hint else list(map(self._kinds.__getitem__, map(_TYPE_AND_LEVEL, events)))
+            # The times are of whole seconds, as v5.46 writes them: most lines share theirs.
+            return [seen[event.timestamp] for event in events]
+        except TypeError:
+            return [self._times.value_ns(event.timestamp) for event in events]
+
+    def _keys_of(self, events: list[_Event], hint: str) -> list[Key]:
+        kinds = self._kinds
+        try:
+            # Two look-ups a line, where types and levels are known.
+            return [kinds[hint or event.type][event.level] for event in events]
         except (KeyError, TypeError):
-            keys = []
-        if not keys:
-            hint = info.hint
-            keys = [self._key(hint or event.type, event.event, event.level) for event in events]
-        return Parsed(owns, keys, self._metas_of(events), context, malformed)
+            return [self._key(hint or event.type, event.event, event.level) for event in events]
 
     def _metas_of(self, events: list[_Event]) -> list[Meta | None]:
-        """Return the metadata; most lines have no more of it than an iteration, or nothing."""
-        memo = self._metas
-        metas: list[Meta | None] = []
-        push = metas.append
-        for event in events:
-            data = event.data
-            if event.session_id is not None or event.model is not None or event.request_id is not None:
-                push(self._meta(event))
-                continue
-            iteration = event.iteration
-            if type(data) is _Data:
-                if data.session_id is not None or data.model is not None or data.request_id is not None:
-                    push(self._meta(event))
-                    continue
-                if iteration is None:
-                    iteration = data.iteration
-            if iteration is None:
-                push(None)
-            elif type(iteration) is int and iteration in memo:
-                push(memo[iteration])
-            else:
-                push(self._iteration(iteration))
-        return metas
+        """Return the metadata; most lines have no more of it than an iteration in `data`, or nothing."""
+        memo = self._iterations
+        return [
+            memo[iteration]
+            if event.session_id is None
+            and event.model is None
+            and event.request_id is None
+            and event.iteration is None
+            and type(data := event.data) is _Data
+            and data.session_id is None
+            and data.model is None
+            and data.request_id is None
+            # To a dict, 1 equals true and 1.0.
+            and ((iteration := data.iteration) is None or type(iteration) is int)
+            else self._meta(event)
+            for event in events
+        ]
 
     def labels(self, info: FileInfo, key: Key) -> dict[str, str]:
         """Return the labels: kind, and level where the line names one."""
@@ -128,7 +136,7 @@ class LokiMode:
             if len(self._keys) < 1000 and all(x is None or isinstance(x, str) for x in (type_, event, level)):  # noqa: PLR2004 - a bound of the memo
                 self._keys[type_, event, level] = key  # type: ignore[index]
                 if type_ is not None:
-                    self._kinds[type_, level] = key
+                    self._kinds.setdefault(type_, {})[level] = key
             return key
 
     @staticmethod
@@ -142,20 +150,16 @@ class LokiMode:
                 meta[name] = text
         return meta or None
 
-    def _iteration(self, iteration: object) -> Meta | None:
-        if iteration is None:
-            return None
-        if type(iteration) is not int:
-            text = clean(iteration)
-            return {"iteration": text} if text else None
-        try:
-            return self._metas[iteration]
-        except KeyError:
-            if len(self._metas) > 10_000:  # noqa: PLR2004 - a bound of the memo
-                self._metas.clear()
-            meta: Meta = {"iteration": str(iteration)}
-            self._metas[iteration] = meta
-            return meta
+
+class _Iterations(dict[int | None, Meta | None]):
+    """The metadata of a line that has an iteration or not, and nothing else; made once for each."""
+
+    def __missing__(self, iteration: int | None) -> Meta | None:
+        meta = None if iteration is None else {"iteration": str(iteration)}
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[iteration] = meta
+        return meta
 
 
 def _from(found: dict[str, Any]) -> _Event:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.entries.ledger import Account, Chunk, Floor, Segment, picked
+from shipper.entries.ledger import Account, Floor
+from shipper.entries.segment import Chunk, Segment, picked
 from shipper.entries.stamp import FRESH, STEP_BYTES
 from shipper.entries.streams import Stream
 
@@ -18,7 +19,7 @@ def segment(account: Account, start: int, count: int, stream: Stream = A) -> Seg
     """Return `count` lines of ten bytes each, in a chunk of their own that begins 5 bytes before them."""
     chunk = Chunk(start - 5, start + 10 * count, FRESH, FRESH, "")
     starts = [start + 10 * i for i in range(count)]
-    return Segment(account, chunk, stream, starts, starts, ["x"] * count, [None] * count, [9] * count)
+    return Segment(account, chunk, stream, starts, starts, ["x"] * count, [None] * count)
 
 
 def test_what_is_read_is_acked_or_dead_or_in_flight() -> None:
@@ -106,13 +107,12 @@ def split_segment() -> Segment:
         A,
         [100, 110, 111, 112, 200],
         [1, 2, 3, 4, 5],
-        ["a", "bbb", "bbb", "b", "c"],
+        ["a" * (STEP_BYTES - 1), "b" * STEP_BYTES, "b" * STEP_BYTES, "b", "c" * 9],
         [
             None,
             *({"line_id": "n", "part": str(part), "parts": "3"} for part in (1, 2, 3)),
             {"session_id": "s"},
         ],
-        [STEP_BYTES - 1, STEP_BYTES, STEP_BYTES, 1, 9],
         version=4,
         since_s=3.0,
         parts=[0, 0, 1, 2, 0],
@@ -135,19 +135,20 @@ def test_a_full_account_balances_over_all_its_segments() -> None:
 def test_one_line_is_settled_or_it_is_not() -> None:
     """In any order; and the bytes that wait are those of the others."""
     lines = segment(Account(), 0, 5)
-    lines.sizes = [1, 10, 100, 1000, 10_000]
+    lines.pack(metadata=True)
 
     lines.settle(3, 4)
     lines.settle(0, 1)
 
     assert [lines.is_settled(index) for index in range(5)] == [True, False, False, True, False]
-    assert (lines.unsettled, lines.unsettled_bytes, lines.lowest, lines.settled) == (3, 10_110, 10, False)
+    assert (lines.unsettled, lines.lowest, lines.settled) == (3, 10, False)
+    assert lines.unsettled_weight == sum(lines.weight(index, index + 1) for index in (1, 2, 4))
 
     lines.settle(1, 3)
-    assert (lines.unsettled, lines.unsettled_bytes, lines.lowest) == (1, 10_000, 40)
+    assert (lines.unsettled, lines.unsettled_weight, lines.lowest) == (1, lines.weight(4), 40)
 
     lines.settle(4, 5)
-    assert (lines.unsettled, lines.unsettled_bytes, lines.settled) == (0, 0, True)
+    assert (lines.unsettled, lines.unsettled_weight, lines.settled) == (0, 0, True)
 
 
 def test_the_parts_of_a_line_are_found_from_any_of_them() -> None:
@@ -174,8 +175,8 @@ def test_parts_at_the_begin_of_a_segment_have_no_entry_before_them() -> None:
 
 def test_entries_of_whole_lines_are_each_a_line() -> None:
     """Where nothing is split."""
-    lines = segment(Account(), 0, 3)
-    lines.metas = [{"line_id": "of the program that wrote it"}] * 3
+    meta: dict[str, str] | None = {"line_id": "of the program that wrote it"}
+    lines = picked(segment(Account(), 0, 3), range(3), metas=[meta] * 3)
 
     assert [lines.line_of(index) for index in range(3)] == [(0, 1), (1, 2), (2, 3)]
     assert not lines.is_part(1)

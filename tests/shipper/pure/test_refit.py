@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.entries import parts
-from shipper.entries.ledger import Account, Chunk, Segment
+from shipper.entries.ledger import Account
+from shipper.entries.segment import Chunk, Segment
 from shipper.entries.stamp import FRESH, STEP_NS
 from shipper.entries.streams import Stream
 from shipper.sending.refit import refitted
@@ -16,7 +17,6 @@ texts = st.lists(st.text("aé😀", min_size=1, max_size=60), min_size=1, max_si
 
 def segment(lines: list[str], limit: int) -> Segment:
     """Return lines split by a limit, a thousand bytes and a second apart, as sorting makes them."""
-    made = Segment(Account(), Chunk(0, 0, FRESH, FRESH, ""), STREAM, [], [], [], [], [], parts=[])
     starts, stamps, found, metas, before = [], [], [], [], []
     for number, line in enumerate(lines):
         pieces = parts.split(line.encode(), limit)
@@ -27,8 +27,8 @@ def segment(lines: list[str], limit: int) -> Segment:
         name = parts.line_id("/a", 1000 * number, pieces)
         metas += parts.metas(None, name, count) if count > 1 else [None]
         before += range(count)
-    made.starts, made.stamps, made.texts, made.metas, made.parts = starts, stamps, found, metas, before
-    made.sizes = [len(text.encode()) for text in found]
+    chunk = Chunk(0, 0, FRESH, FRESH, "")
+    made = Segment(Account(), chunk, STREAM, starts, stamps, found, metas, parts=before)
     made.account.add(made)
     return made
 

@@ -5,7 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.entries.ledger import Account, Chunk, Segment
+from shipper.entries.ledger import Account
+from shipper.entries.segment import Chunk, Segment
 from shipper.entries.stamp import FRESH
 from shipper.entries.streams import Stream
 from shipper.push.retry import RetryPolicy, Rounds
@@ -22,11 +23,9 @@ def queue(*parts: list[tuple[int, str]], version: int = 0) -> Queue:
     account, chunk = Account(), Chunk(0, 0, FRESH, FRESH, "")
     for part in parts:
         stamps, texts = [stamp for stamp, _ in part], [text for _, text in part]
-        sizes = [len(text.encode()) for text in texts]
-        made.put(
-            Segment(account, chunk, made.stream, stamps, stamps, texts, [None] * len(part), sizes, version),
-            0.0,
-        )
+        segment = Segment(account, chunk, made.stream, stamps, stamps, texts, [None] * len(part), version)
+        segment.pack(metadata=True)
+        made.put(segment, 0.0)
     return made
 
 
