@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import socket
+import ssl
 import time
 from collections.abc import Callable
 
@@ -38,6 +39,11 @@ class Bounded:
     def put_back(self, data: bytes) -> None:
         """Let the next reader begin with what somebody has received already."""
         self._put_back = data
+
+    @property
+    def holds_more(self) -> bool:
+        """Tell whether bytes were received that nobody has read, and of which the kernel knows nothing."""
+        return bool(self._put_back) or (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0)
 
     def recv_into(self, buffer: memoryview) -> int:
         """Receive what is there."""

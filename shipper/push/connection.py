@@ -143,12 +143,12 @@ class Connection:
         try:
             response.begin()
             text = response.read(limit_bytes)
-            goes_on = response.isclosed() and not response.will_close
+            goes_on = response.isclosed() and not response.will_close and not bounded.holds_more
         finally:
             response.close()
         self._kept = True
         if not goes_on:
-            # Of an answer that is longer the rest is left, with its connection.
+            # Of an answer that is longer the rest is left, with its connection; so is what nobody asked for.
             self.close()
         return Answer(response.status, response.headers, text)
 

@@ -7,7 +7,6 @@ for a thread. Handing each push to one costs more than the push: a millisecond o
 from __future__ import annotations
 
 import select
-import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from shipper.push.greeting import Greeted
 from shipper.push.readiness import Readiness
 
 _ANSWER_BYTES = 16 * 1024
+"""As many as a record of TLS holds: what is left is the kernel's, and epoll tells of it."""
 _ACKNOWLEDGED = judge(HTTPStatus.NO_CONTENT, "")
 
 
@@ -42,7 +42,7 @@ class Flights:
     def keep(self, connection: Greeted) -> None:
         """Take a connection that nobody uses; one that cannot be used again is closed."""
         sock = connection.sock
-        if sock is None or _holds_more(sock):
+        if sock is None:
             self._drop(connection)
             return
         sock.setblocking(False)
@@ -157,7 +157,8 @@ class _Flight:
             self.waits_for = select.EPOLLOUT if writes else select.EPOLLIN
             return False
         except IDLE_ENDS:
-            return self._start_again()
+            # Closed while it was idle, as it seems: a thread sends the push once more.
+            return True
         except Exception as error:  # noqa: BLE001 - else its stream would be in flight for ever
             self.fail(error)
             return True
@@ -180,20 +181,8 @@ class _Flight:
             self.waits_for = select.EPOLLIN
             return False
         answer = self.sock.recv(_ANSWER_BYTES)
-        if not answer:
-            return self._start_again()
-        if is_acknowledged(answer) and not _holds_more(self.sock):
+        if is_acknowledged(answer):
             self.exchange.end(_ACKNOWLEDGED, self._readiness)
         else:
             self.exchange.begun = answer
         return True
-
-    def _start_again(self) -> bool:
-        """Leave it to a thread to send it once more; a server may close a connection that was idle."""
-        self.close()
-        return True
-
-
-def _holds_more(sock: socket.socket) -> bool:
-    """Tell whether TLS has bytes in hand, of which the kernel knows nothing."""
-    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0

@@ -408,6 +408,19 @@ def test_connections_of_a_thread_are_kept(gate: Callable[..., Gateway]) -> None:
     assert gateway.connections == 1
 
 
+def test_each_exchange_of_a_kept_connection_has_its_own_time(gate: Callable[..., Gateway]) -> None:
+    """Not what is left of that of the first."""
+    connection = Connection(plain(gate(), timeout_s=30.0), make_context)
+    deadlines = []
+    for size in (0, 16 * 1024 * 1000):
+        connection.post(b"x" * size, {})
+        assert connection._bounded is not None
+        deadlines.append(connection._bounded.deadline_s)
+    connection.close()
+
+    assert deadlines[1] - deadlines[0] >= 1000
+
+
 def test_a_context_needs_files_that_fit(tmp_path: pathlib.Path) -> None:
     """A key with a password is refused and not asked for."""
     cert, _ = client_files(tmp_path, "a.example", authority())

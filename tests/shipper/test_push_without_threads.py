@@ -6,6 +6,7 @@ import os
 import pathlib
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -34,7 +35,9 @@ class Clock:
 
 
 class Told(Gateway):
-    """Sends what `steps` yields for each push; `None` hangs up."""
+    """Sends what `steps` yields for each push; `None` hangs up, with a reset if `resets`."""
+
+    resets = False
 
     def __init__(
         self, steps: Callable[[Asked], Iterator[bytes | None]], context: ssl.SSLContext | None = None
@@ -51,6 +54,9 @@ class Told(Gateway):
             self.asked.append(asked)
             for step in self.steps(asked):
                 if step is None:
+                    if self.resets:
+                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        self._open.remove(sock)
                     return
                 sock.sendall(step)
 
@@ -235,18 +241,19 @@ def test_pushes_wait_while_as_many_as_may_be_are_under_way(
 
 
 @pytest.mark.parametrize("way", ["plain", "TLS"])
+@pytest.mark.parametrize("cut", [1, 9, 20, len(ACK) - 1])
 def test_an_answer_in_two_pieces_is_read_to_its_end(
-    told: Callable[..., Told], sent: Callable[..., Sent], tmp_path: pathlib.Path, way: str
+    told: Callable[..., Told], sent: Callable[..., Sent], tmp_path: pathlib.Path, way: str, cut: int
 ) -> None:
     """By a thread, which is given the first piece, and gives the connection back."""
     authority().write(tmp_path)
     go = threading.Event()
 
     def steps(asked: Asked) -> Iterator[bytes]:
-        yield ACK[:9]
+        yield ACK[:cut]
         if asked.body == b"halves":
             go.wait(30)
-        yield ACK[9:]
+        yield ACK[cut:]
 
     gateway = told(steps, context=server_context("localhost") if way == "TLS" else None)
     ca = str(tmp_path / "ca.crt")
@@ -306,14 +313,38 @@ def test_bytes_behind_an_answer_are_never_taken_for_the_next(
     assert client.push(b"x").reason == "rate_limited"
 
 
+@pytest.mark.parametrize(("way", "by_loop"), [("plain", True), ("TLS", True), ("TLS", False)])
+def test_bytes_that_nobody_has_read_are_never_taken_for_the_next_answer(
+    gate: Callable[..., Gateway], ends: ExitStack, tmp_path: pathlib.Path, way: str, *, by_loop: bool
+) -> None:
+    """Of an answer that went on and on, in our hands or in those of TLS: its connection is given up."""
+    authority().write(tmp_path)
+    gateway = gate(
+        lambda asked: BUSY + b"x" * 12_000 if asked.body == b"more" else ACK,
+        context=server_context("localhost") if way == "TLS" else None,
+    )
+    ca = str(tmp_path / "ca.crt")
+    client = Sent(encrypted(gateway, ca_file=ca) if way == "TLS" else plain(gateway), lambda *_, **__: None)
+    ends.callback(client.close)
+    if by_loop:
+        client.push()
+
+    assert client.push(b"more").reason == "rate_limited"
+    assert client.push().action is Action.DELIVERED
+    assert gateway.connections == 2
+
+
 # ---- connections that end
 
 
+@pytest.mark.parametrize("resets", [False, True])
 def test_a_connection_that_ends_instead_of_an_answer_costs_no_push(
-    told: Callable[..., Told], sent: Callable[..., Sent]
+    told: Callable[..., Told],
+    sent: Callable[..., Sent],
+    resets: bool,  # noqa: FBT001 - two cases
 ) -> None:
     """It may have been closed while idle: sent once more over a new one, and only once."""
-    hung_up = []
+    hung_up: list[bytes] = []
 
     def steps(asked: Asked) -> Iterator[bytes | None]:
         if asked.body == b"always" or (asked.body == b"once" and not hung_up):
@@ -322,6 +353,7 @@ def test_a_connection_that_ends_instead_of_an_answer_costs_no_push(
         yield ACK
 
     gateway = told(steps)
+    gateway.resets = resets
     client = sent(plain(gateway))
 
     assert client.push(b"once").action is Action.DELIVERED
@@ -337,11 +369,14 @@ def test_a_server_that_closes_after_its_answer_has_answered(
     sent: Callable[..., Sent],
     says_so: bool,  # noqa: FBT001 - two cases
 ) -> None:
-    """Each push has a connection of its own then."""
+    """Each push has a connection of its own then, also where the server only says that it closes."""
 
     def steps(_asked: Asked) -> Iterator[bytes | None]:
-        yield b"HTTP/1.1 204 x\r\nConnection: close\r\n\r\n" if says_so else ACK
-        yield None
+        if says_so:
+            yield b"HTTP/1.1 204 x\r\nConnection: close\r\n\r\n"
+        else:
+            yield ACK
+            yield None
 
     gateway = told(steps)
     client = sent(plain(gateway))
@@ -468,6 +503,7 @@ def test_after_a_reload_nothing_new_goes_the_old_way(
     client.submit(b"idle")
     (idle,) = client.wait()
     client.client.go(Way(plain(new), lambda *_, **__: None))
+    assert not client.client._flights._idle
     assert client.push(b"new").action is Action.DELIVERED
     go.set()
     (held,) = client.wait()
@@ -513,6 +549,30 @@ def test_the_end_closes_all_connections(sent: Callable[..., Sent]) -> None:
 
     assert ended.wait(30)
     gateway.close()
+
+
+def test_what_a_thread_carries_at_the_end_is_closed_when_it_has_ended(ends: ExitStack) -> None:
+    """Nobody takes its connection back any more."""
+    arrived, go, ended = threading.Event(), threading.Event(), threading.Event()
+
+    class Held(Gateway):
+        def talk(self, sock: socket.socket, lines: object) -> None:
+            while (asked := read_request(lines)) is not None:
+                if asked.line.startswith("POST"):
+                    arrived.set()
+                    go.wait(30)
+                sock.sendall(ACK)
+            ended.set()
+
+    gateway = Held()
+    ends.callback(gateway.close)
+    client = Sent(plain(gateway), lambda *_, **__: None)
+    client.submit(b"held")
+    assert arrived.wait(30)
+    client.close()
+    go.set()
+
+    assert ended.wait(30)
 
 
 def with_small_buffer(address: tuple[str, int], deadline_s: float) -> socket.socket:
