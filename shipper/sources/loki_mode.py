@@ -155,7 +155,8 @@ class _Iterations(dict[int | None, Meta | None]):
     """The metadata of a line that has an iteration or not, and nothing else; made once for each."""
 
     def __missing__(self, iteration: int | None) -> Meta | None:
-        meta = None if iteration is None else {"iteration": str(iteration)}
+        text = clean(iteration)
+        meta = None if text is None else {"iteration": text}
         if len(self) >= _REMEMBERED:
             self.clear()
         self[iteration] = meta
