@@ -45,6 +45,31 @@ def test_the_six_characters_of_an_escaped_surrogate_stay_as_written() -> None:
     assert json.loads(body)["streams"][0]["values"][0][1] == r'{"a":"\ud800"}'
 
 
+@given(
+    labels=st.dictionaries(texts, texts, max_size=3),
+    pieces=st.lists(
+        st.sampled_from([b'["1","a"]', b'["2","b",{"c":"d"}]', b'["3","e"],["4",""]']), max_size=5
+    ),
+)
+def test_a_body_of_pieces_is_as_large_as_those_a_comma_each_and_what_it_is_without_entries(
+    labels: dict[str, str], pieces: list[bytes]
+) -> None:
+    """By this is told what fits into a push; the last piece has no comma."""
+    body = encode.joined(labels, pieces)
+
+    assert json.loads(body) == {
+        "streams": [{"stream": labels, "values": json.loads(b"[%b]" % b",".join(pieces))}]
+    }
+    commas = max(0, len(pieces) - 1)
+    assert len(body) == encode.overhead_bytes(labels) + sum(map(len, pieces)) + commas
+
+
+def test_a_body_without_entries_is_a_stream_without_values() -> None:
+    """Neither a comma nor a bracket too many."""
+    assert encode.joined({"a": "b"}, []) == b'{"streams":[{"stream":{"a":"b"},"values":[]}]}'
+    assert encode.body({"a": "b"}, [], [], None) == encode.joined({"a": "b"}, [])
+
+
 @pytest.mark.parametrize("pack", [encode._igzip, encode._zlib])
 def test_what_is_packed_is_gzip(pack: object) -> None:
     """By igzip, or by zlib where that is missing; not the zlib wrapping that Loki answers with 400."""
