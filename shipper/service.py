@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from shipper import room
+from shipper import heap, room
 from shipper.bell import Bell
 from shipper.configuration.config import Config, ConfigError
 from shipper.engine import Engine
@@ -109,6 +109,7 @@ class Service:
         # Pushing threads ask for the interpreter a few times a push. At the usual 5 ms each of them tears the
         # reading loop out of its caches; measured, a quarter of all CPU.
         sys.setswitchinterval(0.02)
+        heap.keep_buffers()
         self.engine.start()
         if self.engine.repeats_nothing:
             self._client.trust()

@@ -22,9 +22,8 @@ _CONTINUES_MASK = 0b1100_0000
 
 def text_sizes(lines: Lines) -> tuple[list[int], int]:
     """Return the sizes of lines as text in UTF-8, to the byte where that matters, and the largest of them."""
-    sizes = lines.sizes
-    longest = max(sizes, default=0)
-    if longest * _GROWTH < MIN_ENTRY_BYTES:
+    sizes, longest = lines.sizes, lines.longest
+    if longest * _GROWTH < MIN_ENTRY_BYTES or lines.ascii:
         return sizes, longest
     exact = [
         size if size * _GROWTH < MIN_ENTRY_BYTES else text_bytes(lines[index])
@@ -36,7 +35,7 @@ def text_sizes(lines: Lines) -> tuple[list[int], int]:
 def longest_text(lines: Lines) -> int:
     """Return the size of the longest line as text in UTF-8, to the byte where that matters."""
     longest = lines.longest
-    return longest if longest * _GROWTH < MIN_ENTRY_BYTES else text_sizes(lines)[1]
+    return longest if longest * _GROWTH < MIN_ENTRY_BYTES or lines.ascii else text_sizes(lines)[1]
 
 
 def text_bytes(line: bytes) -> int:

@@ -38,6 +38,11 @@ class Lines(Sequence[bytes]):
         return self._braced
 
     @property
+    def ascii(self) -> bool:
+        """True where that is known: then text has the size of bytes."""
+        return self._each is None
+
+    @property
     def each(self) -> list[bytes]:
         """The lines as bytes."""
         if self._each is None:
