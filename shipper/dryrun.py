@@ -9,6 +9,7 @@ import orjson
 
 from shipper.entries.streams import Stream
 from shipper.keeping.deadletter import DeadLetters
+from shipper.keeping.positions import Data
 from shipper.push.answer import judge
 from shipper.sending.transport import Answered, Push
 
@@ -50,7 +51,7 @@ class Unsaved:
     def __init__(self) -> None:
         self._number: int | None = None
 
-    def submit(self, data: bytes, number: int) -> None:
+    def submit(self, data: Data, number: int) -> None:
         """Throw it away."""
         _ = data
         self._number = number

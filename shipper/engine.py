@@ -12,7 +12,7 @@ from shipper.follow.files import Files
 from shipper.follow.inotify import Watcher
 from shipper.keeping import positions
 from shipper.keeping.deadletter import DeadLetters
-from shipper.keeping.positions import Positions
+from shipper.keeping.positions import Data, Positions
 from shipper.push.retry import RetryPolicy
 from shipper.reading.reader import Reader
 from shipper.redact.redactor import Redactor
@@ -34,7 +34,7 @@ _IDLE_S = 1.0
 class Saver(Protocol):
     """Writes positions; may do so in the background."""
 
-    def submit(self, data: bytes, number: int) -> None:
+    def submit(self, data: Data, number: int) -> None:
         """Start to write; one at a time."""
 
     def done(self) -> tuple[int, str] | None:
@@ -138,28 +138,31 @@ class Engine:
 
         `look_only`: nothing on disk is changed.
         """
-        loaded = positions.load(self._state_dir, self._wall_s, look_only=look_only)
-        found = loaded.positions
-        for warning in loaded.warnings:
+        loaded, records = positions.load_lean(self._state_dir, self._wall_s, look_only=look_only)
+        found, source, warnings = loaded
+        for warning in warnings:
             self._meter.add("positions_damaged")
             self._tell("positions_damaged", level="warning", detail=warning)
-        used = {entry.stream for record in found.files for entry in record.behind}
-        used |= {entry.stream for record in found.files for entry in record.moved}
+        used: set[int] = set()
+        for record in records:
+            used.update(behind.stream for behind in record.behind)
+            used.update(moved.stream for moved in record.moved)
         self.registry.restore(found.labels, found.streams, used)
         self.entry_limit.restore(found.totals)
         if look_only:
             self.files.look_only()
         now_s = self._clock.monotonic()
         numbers = (found.next_id, found.next_slot)
-        self.files.restore(found.files, self.registry.streams, self.sender.floored, now_s, numbers)
+        self.files.restore(records, self.registry.streams, self.sender.floored, now_s, numbers)
+        del records  # their text is as large as the file
         self.files.rescan(now_s, self.saves.next)
         ended_settled = bool(found.totals.get(ENDED_SETTLED))
-        self.repeats_nothing = not loaded.warnings and (ended_settled or not loaded.source)
+        self.repeats_nothing = not warnings and (ended_settled or not source)
         if ended_settled:
             for tracked in self.files.all.values():
                 # The first push waits for a save that does not say so any more.
                 tracked.version = max(tracked.version, self.saves.next)
-        return loaded.warnings
+        return warnings
 
     def reconfigure(
         self,
@@ -276,12 +279,12 @@ class Engine:
     def _save(self, now_s: float) -> None:
         if self._saving or not self.saves.dirty or now_s < self._next_save_s:
             return
-        data = positions.encode(self.snapshot(), self.files.records())
+        data = positions.pieces(self.snapshot(), self.files.records())
         number, self.saves.next = self.saves.next, self.saves.next + 1
         self.saves.dirty = False
         self._saving = True
         self._save_at_s = now_s + self._options.save_every_s
-        self._calm_save_at_s = now_s + min(CALM_SAVE_S, 2 * len(data) / SAVED_BPS)
+        self._calm_save_at_s = now_s + min(CALM_SAVE_S, 2 * positions.size_of(data) / SAVED_BPS)
         self.saves.urgent = False
         self._saver.submit(data, number)
         self._saved(now_s)

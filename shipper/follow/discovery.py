@@ -50,7 +50,7 @@ class Discovery:
         directories: set[str] = set()
         problems: dict[str, str] = {}
         for covered in self._covers:
-            found = self._walk(covered)
+            found = self._walk(covered, unchanged=seen)
             directories.update(found.directories)
             self._take(covered, found, now_s, version)
             seen.update(found.files)
@@ -97,13 +97,24 @@ class Discovery:
         for path in [p for p in self._known.by_path if p.startswith(directory + "/")]:
             self._rotation.check_path(path, now_s)
 
-    def _walk(self, covered: Covered, under: str | None = None) -> Found:
-        found = walk(covered.pattern, under, outside=self._covers.state_dir)
+    def _walk(self, covered: Covered, under: str | None = None, unchanged: set[str] | None = None) -> Found:
+        """Return what there is to look at; paths of known files that are as they were go to `unchanged`."""
+        by_path, resting = self._known.by_path, bool(self._known.resting)
+        note = (set() if unchanged is None else unchanged).add
+
+        def passes(path: str, status: os.stat_result) -> bool:
+            known = by_path.get(path)
+            if known is None or resting or not _is_as_it_was(known, status):
+                return False
+            note(known.path)
+            return True
+
+        found = walk(covered.pattern, under, outside=self._covers.state_dir, passes=passes)
         for _ in range(3):
             if not self._watch(found):
                 break
             # What came to be between the scan and the watch is seen by a second scan.
-            found = walk(covered.pattern, under, outside=self._covers.state_dir)
+            found = walk(covered.pattern, under, outside=self._covers.state_dir, passes=passes)
         return found
 
     def _watch(self, found: Found) -> bool:
@@ -118,7 +129,7 @@ class Discovery:
                 self._look_again_at(path, now_s)
             known = self._known.by_path.get(path)
             if known is not None and (known.dev, known.ino) == (status.st_dev, status.st_ino):
-                if status.st_size != max(known.read, known.scanned) or status.st_mtime_ns != known.mtime_ns:
+                if not _is_as_it_was(known, status):
                     self._changed(known, status)
                 continue
             if known is not None:
@@ -208,6 +219,16 @@ class Discovery:
         tracked = self._known.make(covered.source, path, covered.pattern.root, version)
         self._known.adopt(tracked, fd)
         self._known.lost_path(tracked, now_s)
+
+
+def _is_as_it_was(known: Tracked, status: os.stat_result) -> bool:
+    """Tell whether what stands at a file's path is the file, read to its end and not touched since."""
+    return (
+        status.st_mtime_ns == known.mtime_ns
+        and status.st_size == max(known.read, known.scanned)
+        and status.st_ino == known.ino
+        and status.st_dev == known.dev
+    )
 
 
 def _only_grew(known: Tracked) -> bool:

@@ -114,10 +114,14 @@ class Files:
 
     def records(self) -> list[bytes]:
         """Return the records that must be saved, encoded."""
-        return [
-            *(tracked.encode() for tracked in self.all.values() if self._is_worth_a_record(tracked)),
-            *self.resting.encoded(),
-        ]
+        found = []
+        for tracked in self.all.values():
+            if self._is_worth_a_record(tracked):
+                if tracked.account.dirty and tracked.fd < 0:
+                    tracked.fold()
+                found.append(tracked.encode())
+        found.extend(self.resting.encoded())
+        return found
 
     def _is_worth_a_record(self, tracked: Tracked) -> bool:
         """Tell it of a file that is not gone and settled, and is judged: a copy that waits is found anew."""

@@ -55,6 +55,8 @@ class Known:
         """Give a file's descriptor back."""
         tracked.close()
         self.open.pop(tracked.id, None)
+        if tracked.id in self.all:
+            tracked.fold()
 
     def take_fd(self, tracked: Tracked) -> int:
         """Return the file's descriptor, or -1, and hold it no more."""

@@ -166,7 +166,8 @@ class Rotation:
         """Return what goes on with what is written into a file without a path after its cut."""
         heir = self._known.make(tracked.source, tracked.path, tracked.root, version)
         self._known.adopt(heir, fd)
-        heir.info, heir.origin, heir.away = tracked.info, tracked.origin, tracked.away
+        heir.go_on_for(tracked)
+        heir.away = tracked.away
         if heir.away:
             self._away[heir.path] = heir
         self._known.lost_path(heir, now_s)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from shipper.entries.ledger import Account
-from shipper.entries.stamp import FRESH, StampState, packed
+from shipper.entries.stamp import FRESH, StampState, packed, unpacked
 from shipper.follow import identity
 from shipper.follow.phase import Happening, Phase, after
-from shipper.keeping.positions import Behind, Era, FileRecord, Moved, encode_file
+from shipper.keeping.positions import Behind, Era, FileRecord, Moved, decode_file, encode_file
 from shipper.sources.base import FileInfo, Source
 
 LINE_SCAN_BYTES = 1 << 20
@@ -17,14 +18,18 @@ QUIET_S = 10.0
 HOLD_S = 3600.0
 """After so long it is let go. Until then whoever has it open may write into it, and is read."""
 
+_FOLDED = ("clock_state", "clocks", "context", "cuts", "eras", "moved", "own_state")
+
 
 class Tracked:
     """A file generation. Content that replaces it, at the same path or in the same inode, is another one."""
 
     __slots__ = (
+        "_tail",
         "account",
         "answer_last",
         "away",
+        "borrowed",
         "clock_state",
         "clocks",
         "context",
@@ -53,7 +58,6 @@ class Tracked:
         "size",
         "slot",
         "source",
-        "tail",
         "unfindable",
         "unjudged",
         "version",
@@ -79,7 +83,7 @@ class Tracked:
         self.context = ""
         self.head_bytes = 0
         self.head = identity.digest(b"")
-        self.tail = b""
+        self._tail: bytes | None = b""
         self.size = 0
         self.mtime_ns = 0
         self.scanned = 0
@@ -88,6 +92,8 @@ class Tracked:
         """Monotonic time at which it was last seen to change, since it has no path."""
         self.away = False
         """Its place cannot be looked at (an unmounted disk, a change of rights): it may come back there."""
+        self.borrowed = False
+        """`info` is that of another file, which this one goes on for."""
         self.unjudged = True
         """It was not looked at whether it is a copy of another; nothing of it was read."""
         self.grows = True
@@ -108,12 +114,70 @@ class Tracked:
         """Time of the next line, as far as it has been looked at."""
         self.encoded = b""
 
+    def fold(self) -> None:
+        """Keep little more of a closed and settled file than its record's bytes: there may be thousands.
+
+        What was folded away is made anew from them when it is asked for.
+        """
+        self.encode()
+        if self.fd >= 0 or self.phase is not Phase.FOLLOWING or not self.account.clear:
+            return
+        self._tail = None
+        if not self.borrowed and self._has("info"):
+            del self.info
+        if self._has("own_state") and not (self.clocks or self.moved or self.cuts or self.eras):
+            for name in filter(self._has, _FOLDED):
+                delattr(self, name)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """Return what was folded away: only what is missing is looked up here."""
+            if name == "info":
+                self.info = self.source.describe(self.origin)
+            elif name in _FOLDED:
+                self._unfold()
+            else:
+                raise AttributeError(name)
+            return getattr(self, name)
+
+    def _unfold(self) -> None:
+        record = decode_file(self.encoded)
+        own, clock = (FRESH if state == FRESH else state for state in unpacked(record.state))
+        folded: tuple[object, ...] = (clock, [], record.context, [], [], [], own)
+        for name, value in zip(_FOLDED, folded, strict=True):
+            if not self._has(name):  # else it was set since
+                setattr(self, name, value)
+
+    def _has(self, name: str) -> bool:
+        try:
+            object.__getattribute__(self, name)
+        except AttributeError:
+            return False
+        return True
+
+    @property
+    def tail(self) -> bytes:
+        """The bytes before the cursor, as many as are remembered; of a file at rest only their hash is."""
+        if self._tail is None:
+            raise RuntimeError(f"{self.path} is at rest")
+        return self._tail
+
+    @tail.setter
+    def tail(self, tail: bytes) -> None:
+        self._tail = tail
+
+    @property
+    def tail_digest(self) -> str:
+        """The hash of those bytes."""
+        return decode_file(self.encoded).tail if self._tail is None else identity.digest(self._tail)
+
     def serve(self, source: Source, root: str) -> None:
         """Go on for another source; what is unsettled keeps the labels by which it was sorted."""
         info = source.describe(self.origin)
         if info.labels != self.info.labels and not self.account.clear:
             self.eras = [*self.eras, Era(self.read, self.info.labels)]
-        self.source, self.info, self.root = source, info, root
+        self.source, self.info, self.root, self.borrowed = source, info, root, False
         self.head_ns = None
         self.account.dirty = True
 
@@ -125,7 +189,7 @@ class Tracked:
     @property
     def fingerprint(self) -> identity.Fingerprint:
         """What is remembered of its content."""
-        return identity.Fingerprint(self.head_bytes, self.head, self.read, identity.digest(self.tail))
+        return identity.Fingerprint(self.head_bytes, self.head, self.read, self.tail_digest)
 
     @property
     def quiet_at_s(self) -> float:
@@ -185,7 +249,7 @@ class Tracked:
             head_bytes=self.head_bytes,
             head=self.head,
             read=self.read,
-            tail=identity.digest(self.tail),
+            tail=self.tail_digest,
             state=packed(self.own_state, self.clock_state),
             context=self.context,
             size=self.size,
@@ -241,10 +305,15 @@ class Tracked:
 
     def branch_off(self, original: Tracked) -> None:
         """Read this copy from where its deleted original is; what is unread of that is the original's."""
-        self.info, self.origin, self.context = original.info, original.origin, original.context
+        self.go_on_for(original)
+        self.context = original.context
         self.own_state, self.clock_state = original.own_state, original.clock_state
         self.head_bytes, self.head = original.head_bytes, original.head
         self.advance(original.read, original.tail)
+
+    def go_on_for(self, other: Tracked) -> None:
+        """Take the labels of another file, for which this one goes on."""
+        self.info, self.origin, self.borrowed = other.info, other.origin, True
 
     def close(self) -> None:
         """Give the descriptor back."""

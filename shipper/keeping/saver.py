@@ -18,12 +18,12 @@ class BackgroundSaver:
         self._directory = directory
         self._lock = lock
         self._wake = wake
-        self._jobs: queue.SimpleQueue[tuple[bytes, int] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[positions.Data, int] | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="save", daemon=True)
         self._thread.start()
 
-    def submit(self, data: bytes, number: int) -> None:
+    def submit(self, data: positions.Data, number: int) -> None:
         """Start to write."""
         self._jobs.put((data, number))
 
@@ -43,9 +43,10 @@ class BackgroundSaver:
         while (job := self._jobs.get()) is not None:
             data, number = job
             self._ended.put((number, self._save(data)))
+            del job, data  # thousands of records, of which some change before the next save
             self._wake()
 
-    def _save(self, data: bytes) -> str:
+    def _save(self, data: positions.Data) -> str:
         """Return what went wrong. Where the lock was lost in between, it is not said to be saved."""
         problem = self._lock.problem()
         if problem:

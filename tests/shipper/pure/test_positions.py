@@ -19,6 +19,8 @@ from shipper.keeping.positions import (
     encode,
     encode_file,
     load,
+    load_lean,
+    pieces,
     save,
 )
 
@@ -64,7 +66,34 @@ def test_what_is_written_reads_back() -> None:
 
 def test_records_encoded_before_give_the_same_bytes() -> None:
     """Only what changed is encoded anew at a save."""
-    assert encode(FULL, [encode_file(RECORD)] * 2) == DATA
+    assert b"".join(pieces(FULL, [encode_file(RECORD)] * 2)) == DATA
+
+
+def test_records_that_are_decoded_one_at_a_time_are_the_same(tmp_path: pathlib.Path) -> None:
+    """Ten thousand at once take five times the memory of their text."""
+    (tmp_path / CURRENT).write_bytes(DATA)
+
+    found, records = load_lean(tmp_path)
+
+    assert (found.positions.files, len(records)) == ([], 2)
+    assert [list(records), list(records)] == [FULL.files, FULL.files]
+
+
+def test_one_record_that_is_none_makes_no_usable_generation() -> None:
+    """Under a checksum that fits: half of the files would be sent again and nobody told."""
+    content = b'{"files":[' + encode_file(RECORD) + b',{"id":"seven"}]}\n'
+
+    with pytest.raises(ValueError, match=r"."):
+        decode(signed(content))
+
+
+def test_a_generation_saved_in_pieces_is_the_same(tmp_path: pathlib.Path) -> None:
+    """However many there are, and wherever they end."""
+    many = Positions(files=[RECORD] * 700)
+
+    save(tmp_path, pieces(many, map(encode_file, many.files)), no_sync)
+
+    assert [(tmp_path / name).read_bytes() for name in GENERATIONS] == [encode(many)] * 2
 
 
 PINNED = (

@@ -91,7 +91,7 @@ class InlineSaver:
         self.problem = ""
         self._ended: tuple[int, str] | None = None
 
-    def submit(self, data: bytes, number: int) -> None:
+    def submit(self, data: positions.Data, number: int) -> None:
         """Save, or fail with `problem`."""
         if not self.problem:
             positions.save(self.directory, data, sync=lambda _fd: None)
