@@ -135,10 +135,11 @@ def _stamp_short(owns: list[int], slot: int, state: StampState) -> tuple[list[in
                 stamp = taken.take(at, STEP_NS)
                 push(stamp)
                 noted = len(stamps)
+                ended = free
                 free, peak = taken.bounds()
                 # Lines that follow with the same time go on behind it, where nothing later is taken: a chunk
-                # mostly begins within a second of many lines.
-                if free == stamp + STEP_NS >= peak:
+                # mostly begins within a second of many lines. One of a forgotten time ends no run.
+                if ended != free == stamp + STEP_NS >= peak:
                     before = own
                 else:
                     at, before = free, None
@@ -204,11 +205,9 @@ class _Taken:
             self._shift += width
             return stamp
         first = end = at
-        for run in self._runs:
-            if run[0] <= at <= run[1]:
-                first, end = run
-                self._runs.remove(run)
-                break
+        if (run := self._around(at)) is not None:
+            first, end = run
+            self._runs.remove(run)
         while (met := self._met(first, end + width)) is not None:
             end = max(end, met[1])
             self._runs.remove(met)
@@ -216,6 +215,20 @@ class _Taken:
         self._shift = max(self._shift, end + width - at)
         self._let_go()
         return end
+
+    def _around(self, at: int) -> tuple[int, int] | None:
+        """Return the run in which a time lies, or else the one that ends just before it.
+
+        Which of them was used last plays no part: two runs can touch, and a line goes on in the same one
+        wherever the chunk before it was cut.
+        """
+        ended = None
+        for run in self._runs:
+            if run[0] <= at < run[1]:
+                return run
+            if run[1] == at:
+                ended = run
+        return ended
 
     def _met(self, first: int, end: int) -> tuple[int, int] | None:
         for run in self._runs:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shipper.entries import stamp as stamping
@@ -15,6 +15,7 @@ from shipper.entries.stamp import (
     SLOTS,
     STEP_BYTES,
     STEP_NS,
+    StampState,
     packed,
     stamp_all,
     steps_for,
@@ -341,3 +342,86 @@ def test_lines_in_order_and_equal_ones_are_stamped_without_a_search(monkeypatch:
 
     stamp_all([FAR[1]] * 100 + [FAR[2]] * 100, 0, state)
     assert searched == [FAR[1]]
+
+
+many_equal = st.lists(
+    st.tuples(near | near.map(lambda ns: ns + 7 * 10**9) | wild | st.sampled_from(FAR), st.integers(1, 12)),
+    max_size=25,
+).map(lambda runs: [own for own, count in runs for _ in range(count)])
+"""Times of which many follow themselves, as whole seconds do: in order, or not."""
+
+
+def _by_ones(
+    times: list[int], slot: int, state: StampState, sizes: list[int] | None = None
+) -> tuple[list[int], StampState]:
+    stamps = []
+    for index, own in enumerate(times):
+        found, state = stamp_all([own], slot, state, None if sizes is None else [sizes[index]])
+        stamps += found
+    return stamps, state
+
+
+@settings(max_examples=300)
+@given(many_equal | many_equal.map(sorted), many_equal, slots)
+def test_lines_of_equal_times_are_stamped_as_if_they_came_one_by_one(
+    times: list[int], before: list[int], slot: int
+) -> None:
+    """Whatever was before: the runs of a chunk are a way to count, and no other promise."""
+    _, state = stamp_all(before, slot, FRESH)
+
+    assert stamp_all(times, slot, state) == _by_ones(times, slot, state)
+    assert _by_ones(before, slot, FRESH)[1] == state
+
+
+def test_equal_times_that_are_forgotten_take_nothing_of_the_run_that_was_used_last() -> None:
+    """Also where their stamps happen to end with it: by ones or at once, the state is the same."""
+    step = [BASE_NS + number * STEP_NS for number in range(12)]
+    state = StampState(step[0], step[8], 3 * STEP_NS, ((step[8], step[10]),))
+
+    stamps, after = stamp_all([step[6]] * 2, 0, state)
+
+    assert (stamps, after) == _by_ones([step[6]] * 2, 0, state)
+    assert (stamps, after.runs) == ([step[9], step[10]], state.runs)
+
+
+def test_a_time_at_which_two_runs_touch_goes_on_in_the_one_that_begins_there() -> None:
+    """Whichever was used last, so that it is the same wherever the lines before were cut."""
+    step = [BASE_NS + number * STEP_NS for number in range(12)]
+    runs = ((step[0], step[5]), (step[5], step[6]))
+
+    for order in (runs, runs[::-1]):
+        stamps, after = stamp_all([step[5]], 0, StampState(runs=order))
+        assert (stamps, sorted(after.runs)) == ([step[6]], [runs[0], (step[5], step[7])])
+
+
+@given(many_equal | many_equal.map(sorted), slots, st.data())
+def test_lines_of_equal_times_may_be_cut_anywhere(times: list[int], slot: int, data: st.DataObject) -> None:
+    """In the middle of a run as well; into any number of pieces."""
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(times)), max_size=6)) | {0, len(times)})
+    state = FRESH
+    stamps: list[int] = []
+    for first, last in pairwise(cuts):
+        found, state = stamp_all(times[first:last], slot, state)
+        stamps += found
+
+    assert (stamps, state) == stamp_all(times, slot, FRESH)
+
+
+@given(many_equal | many_equal.map(sorted), slots, st.data())
+def test_long_lines_among_equal_times_are_stamped_as_if_they_came_one_by_one(
+    times: list[int], slot: int, data: st.DataObject
+) -> None:
+    """They reserve what their parts need, and runs go on behind them."""
+    sizes = [data.draw(lengths) if index < 20 else 10 for index in range(len(times))]
+
+    assert stamp_all(times, slot, FRESH, sizes) == _by_ones(times, slot, FRESH, sizes)
+
+
+@given(many_equal | many_equal.map(sorted) | st.lists(near | wild, unique=True))
+def test_runs_of_equal_times_are_the_times_again(times: list[int]) -> None:
+    """Each counted, none left out; where most are equal and in order, once each."""
+    runs = list(stamping._equal_runs(times))
+
+    assert [own for own, count in runs for _ in range(count)] == times
+    if len(times) >= 4 * len(set(times)) and sorted(times) == times:
+        assert len(runs) == len(set(times))
