@@ -53,6 +53,19 @@ def rss_bytes(pid: int) -> int:
     raise ValueError(f"process {pid} has no memory")
 
 
+def written_bytes(pid: int) -> int:
+    """Return how much a process has had written to storage."""
+    for line in Path(f"/proc/{pid}/io").read_text().splitlines():
+        if line.startswith("write_bytes:"):
+            return int(line.split()[1])
+    raise ValueError(f"process {pid} has no storage")
+
+
+def environment() -> dict[str, str]:
+    """Return ours, but that Python keeps what it compiles, as it does of an installed program."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def run(argv: Sequence[str]) -> Run:
     """Run a program to its end; raises `ChildProcessError` when it fails.
 
@@ -61,7 +74,7 @@ def run(argv: Sequence[str]) -> Run:
     """
     with tempfile.TemporaryFile() as output:
         began_s = time.perf_counter()
-        with subprocess.Popen(argv, stdout=output) as process:
+        with subprocess.Popen(argv, stdout=output, env=environment()) as process:
             _, status, used = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         wall_s = time.perf_counter() - began_s

@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 
 import orjson
-from measured import Run, cpu_s, rss_bytes, run
+from measured import Run, cpu_s, rss_bytes, run, written_bytes
 from peers import PEERS
 from peers import measure as measure_peer
 
@@ -27,6 +28,7 @@ LINES = 1_000_000
 LINE_BYTES = 245
 LONG_LINE_BYTES = 100_000
 LINES_A_SECOND = 1_000
+ROUNDS = 5
 HERE = Path(__file__).resolve().parent
 KINDS = ("iteration_start", "iteration_complete", "phase_change", "council_vote", "code_review_start")
 MIB = 1 << 20
@@ -72,18 +74,30 @@ def _one_file(folder: Path, lines: int, line_bytes: int, target: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_events(path, lines, line_bytes)
     script = str(Path(__file__).resolve())
-    floor = run([sys.executable, script, "floor", str(path)])
+    rounds: list[tuple[Run, Run, Run]] = []
     with sink() as url:
         source = f"loki-mode={path.parent}"
-        shipped = run(_once(url, source, folder / f"state-{line_bytes}", "--no-redact"))
-        masked = run(_once(url, source, folder / f"state-{line_bytes}-masked"))
-    ratio = shipped.cost.cpu_s / floor.cost.cpu_s
+        for number in range(ROUNDS):
+            state = folder / f"state-{line_bytes}-{number}"
+            rounds.append(
+                (
+                    run([sys.executable, script, "floor", str(path)]),
+                    run(_once(url, source, state, "--no-redact")),
+                    run(_once(url, source, state.with_suffix(".masked"))),
+                )
+            )
+    # Of several rounds the one in the middle: a machine's speed changes between two seconds.
+    ratios = [shipped.cost.cpu_s / floor.cost.cpu_s for floor, shipped, _masked in rounds]
+    ratio = median(ratios)
+    floor, shipped, masked = rounds[ratios.index(ratio)]
     print(f"{lines:,} lines of {line_bytes:,} bytes in one file, a receiver that answers 204 at once")
     _row("floor", floor, lines)
     _row("shipper", shipped, lines)
     _row("masking", masked, lines)
-    print(f"  ratio to the floor: {ratio:.2f} (target {target}); RSS target 60 MB")
-    print(f"  masking of secrets: {masked.cost.cpu_s / shipped.cost.cpu_s - 1:+.0%} (target ≤ 25 %)")
+    each = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios))
+    print(f"  ratio to the floor: {ratio:.2f} (of {each}; target {target}); RSS target 60 MB")
+    extra = median(masked.cost.cpu_s / shipped.cost.cpu_s - 1 for _floor, shipped, masked in rounds)
+    print(f"  masking of secrets: {extra:+.0%} (target ≤ 25 %)")
     for peer in PEERS:
         if program := peer.program():
             with sink() as url:
@@ -120,30 +134,52 @@ def _latency(folder: Path, mib: int) -> None:
 
 
 def _idle(folder: Path, files: int, seconds: float) -> None:
-    """Thousands of settled files that nobody writes to."""
-    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    """Thousands of settled files that nobody writes to: as they were first read, and after a restart."""
     day = folder / "proxy" / "api.anthropic.com" / "2026-11-20"
     day.mkdir(parents=True)
     for number in range(files):
-        record = {
-            "_meta": {"session": f"s{number}", "ts": now},
-            "type": "session_start",
-            "provider": "anthropic",
-        }
-        (day / f"s{number}.jsonl").write_text(json.dumps(record) + "\n")
+        (day / f"s{number}.jsonl").write_text(_session_start(number))
     with sink() as url:
         command = _once(url, f"llm-proxy={folder}/proxy", folder / "state-idle")
         command.remove("--once")
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-            _wait_until_calm(process.pid)
-            before_s = cpu_s(process.pid)
-            time.sleep(seconds)
-            used = (cpu_s(process.pid) - before_s) / seconds
-            rss = rss_bytes(process.pid)
-            process.terminate()
+        for name in ("idle files", "after a restart"):
+            with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+                _wait_until_calm(process.pid)
+                used, rss = _calm(process.pid, seconds)
+                print(
+                    f"{files:,} {name}: {used:.2%} of a core (target < 1 %), "
+                    f"RSS {rss / 1e6:.0f} MB (target ≤ 80 MB)"
+                )
+                if name == "after a restart":
+                    _one_line_a_second(process.pid, day / "s7.jsonl", int(seconds))
+                process.terminate()
+
+
+def _calm(pid: int, seconds: float) -> tuple[float, int]:
+    """Return what part of a core a process takes while nothing happens, and its memory."""
+    before_s = cpu_s(pid)
+    time.sleep(seconds)
+    return (cpu_s(pid) - before_s) / seconds, rss_bytes(pid)
+
+
+def _one_line_a_second(pid: int, path: Path, seconds: int) -> None:
+    cpu_before_s, written = cpu_s(pid), written_bytes(pid)
+    for _ in range(seconds):
+        with path.open("a") as file:
+            file.write(_session_start(7))
+        time.sleep(1)
+    used = (cpu_s(pid) - cpu_before_s) / seconds
+    rate = (written_bytes(pid) - written) / seconds
     print(
-        f"{files:,} idle files: {used:.2%} of a core (target < 1 %), RSS {rss / 1e6:.0f} MB (target ≤ 80 MB)"
+        f"  one line a second into one of them: {used:.2%} of a core, {rate / 1e6:.2f} MB/s written, "
+        f"RSS {rss_bytes(pid) / 1e6:.0f} MB"
     )
+
+
+def _session_start(number: int) -> str:
+    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    meta = {"session": f"s{number}", "ts": now}
+    return json.dumps({"_meta": meta, "type": "session_start", "provider": "anthropic"}) + "\n"
 
 
 def _wait_until_calm(pid: int) -> None:
