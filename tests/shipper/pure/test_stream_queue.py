@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.entries import parts as splitting
 from shipper.entries.ledger import Account
 from shipper.entries.segment import Chunk, Segment
 from shipper.entries.stamp import FRESH
@@ -118,3 +120,145 @@ def test_halves_and_choices_lose_nothing(count: int, data: st.DataObject) -> Non
     assert left.entries == at
     assert chosen.stamps() == [stamp for stamp, want in zip(batch.stamps(), wanted, strict=True) if want]
     assert sorted(chosen.stamps() + others.stamps()) == batch.stamps()
+
+
+metas = st.none() | st.dictionaries(texts.filter(bool), texts, min_size=1, max_size=2)
+described = st.lists(
+    st.lists(st.tuples(texts, metas, st.booleans()), min_size=1, max_size=6), min_size=1, max_size=5
+)
+"""Segments of (text, metadata, whether it is split)."""
+
+
+def split_queue(
+    content: list[list[tuple[str, dict[str, str] | None, bool]]], *, metadata: bool = True
+) -> Queue:
+    """Return a queue of lines of which some are split into parts of at most ten bytes."""
+    made = Queue(Stream({"app": "x"}, 0, 0), Rounds(RetryPolicy(), lambda: 0.0))
+    account, chunk = Account(), Chunk(0, 0, FRESH, FRESH, "")
+    for number, part in enumerate(content):
+        starts, said, beside, before = [], [], [], []
+        for at, (text, meta, long) in enumerate(part):
+            pieces = splitting.split(text.encode(), 10) if long else [text]
+            starts += [10_000 * number + 100 * at + index for index in range(len(pieces))]
+            said += pieces
+            beside += splitting.metas(meta, str(at), len(pieces)) if len(pieces) > 1 else [meta]
+            before += range(len(pieces))
+        stamps = [BASE_NS + start for start in starts]
+        with_parts = before if any(before) else None
+        segment = Segment(account, chunk, made.stream, starts, stamps, said, beside, parts=with_parts)
+        segment.pack(metadata=metadata)
+        made.put(segment, 0.0)
+    return made
+
+
+def entries(batch: Batch) -> list[tuple[str, dict[str, str]]]:
+    """Return the text and the metadata of each line of a body."""
+    values = json.loads(batch.body)["streams"][0]["values"]
+    return [(value[1], value[2] if len(value) > 2 else {}) for value in values]
+
+
+def waiting(made: Queue) -> tuple[int, int]:
+    """Return the entries and bytes that wait, counted anew."""
+    return (
+        sum(len(segment) - segment.taken for segment in made.segments),
+        sum(segment.weight(segment.taken) for segment in made.segments),
+    )
+
+
+@given(described, st.integers(1, 9), st.integers(150, 900), st.sampled_from([0, 5, 9, 10**9]), st.booleans())
+def test_what_waits_is_counted_to_the_byte_and_every_part_goes_once(
+    content: list[list[tuple[str, dict[str, str] | None, bool]]],
+    count: int,
+    body_bytes: int,
+    proven_bytes: int,
+    metadata: bool,  # noqa: FBT001 - hypothesis gives it by place
+) -> None:
+    """Whatever is split, and whatever of it has to go alone; at the end nothing waits."""
+    made = split_queue(content, metadata=metadata)
+    all_entries = [
+        (text, (meta or {}) if metadata else {})
+        for segment in made.segments
+        for text, meta in zip(segment.texts, segment.metas, strict=True)
+    ]
+    got = []
+    while made.segments:
+        batch = made.take(Limits(count, body_bytes), 0, metadata=metadata, proven_bytes=proven_bytes)
+        assert batch is not None
+        assert (made.entries, made.bytes) == waiting(made)
+        assert len(batch.body) <= body_bytes or batch.entries == 1
+        unproven = [
+            segment.sizes[index] > proven_bytes and segment.is_part(index)
+            for segment, first, last in batch.slices
+            for index in range(first, last)
+        ]
+        assert not any(unproven) or batch.entries == 1
+        got += entries(batch)
+
+    assert got == all_entries
+    assert (made.entries, made.bytes) == (0, 0)
+
+
+@given(described, st.data())
+def test_what_waits_is_made_anew_when_metadata_is_switched(
+    content: list[list[tuple[str, dict[str, str] | None, bool]]], data: st.DataObject
+) -> None:
+    """In the queue and in batches that are tried again; what it grows by is what it weighs more."""
+    made = split_queue(content)
+    told = [
+        (text, meta or {})
+        for segment in made.segments
+        for text, meta in zip(segment.texts, segment.metas, strict=True)
+    ]
+    everything = list(made.segments)
+    for way in ("work", "flight"):
+        batch = made.take(Limits(data.draw(st.integers(1, 5))), 0, metadata=True)
+        if batch is None:
+            break
+        if way == "flight":
+            made.in_flight = batch
+        else:
+            made.work += batch.parted(data.draw(st.integers(1, batch.entries)))[::-1]
+    made.work = [batch for batch in made.work if batch.slices]
+    sent = made.in_flight.body if made.in_flight else b""
+    held = sum(segment.weight() for segment in everything)
+
+    for metadata in data.draw(st.lists(st.booleans(), min_size=1, max_size=3)):
+        held += made.repack(metadata=metadata)
+
+        assert held == sum(segment.weight() for segment in everything)
+        assert (made.entries, made.bytes) == waiting(made)
+        assert {batch.body for batch in made.work} <= {b""}
+        assert made.in_flight is None or made.in_flight.body == sent
+
+    batches = [*made.work[::-1], *([made.in_flight] if made.in_flight else [])]
+    for batch in batches:
+        batch.encode(metadata=metadata)
+    while made.segments:
+        batch = made.take(Limits(3), 0, metadata=metadata)
+        assert batch is not None
+        batches.append(batch)
+    got = [entry for batch in batches for entry in entries(batch)]
+    assert got == [(text, meta if metadata else {}) for text, meta in told]
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+def test_nothing_grows_where_nothing_changes(*, metadata: bool) -> None:
+    """Made anew in the same way it is the same."""
+    made = split_queue([[("a", {"b": "c"}, False), ("d", None, False)]], metadata=metadata)
+    before = made.bytes
+
+    assert made.repack(metadata=metadata) == 0
+    assert made.bytes == before
+    assert (made.repack(metadata=not metadata) > 0) is not metadata
+
+
+def test_the_oldest_line_of_a_whole_segment_or_of_a_piece_bounds_what_goes_with_it() -> None:
+    """Half an hour from the oldest to the newest, whichever comes first in the file."""
+    made = queue(
+        [(BASE_NS + 31 * MINUTE_NS, "late"), (BASE_NS + 40 * MINUTE_NS, "later")],
+        [(BASE_NS + 10 * MINUTE_NS, "early"), (BASE_NS, "earliest"), (BASE_NS + 1, "next")],
+    )
+
+    batches = [lines(batch) for batch in drained(made, Limits())]
+
+    assert batches == [["late", "later", "early"], ["earliest", "next"]]
