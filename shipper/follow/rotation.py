@@ -125,11 +125,25 @@ class Rotation:
         elif old_fd >= 0:
             os.close(old_fd)
         if copy is not None:
+            if copy.overwritten is not None:
+                self._was_overwritten(copy.overwritten)
             self._tell("copy_found", path=tracked.path, offset=tracked.read)
             self._known.adopt(tracked, copy.fd)
             tracked.grows = not copy.unpacked
             self._known.lost_path(tracked, now_s)
             return
+        self._end_here(tracked)
+
+    def _was_overwritten(self, tracked: Tracked) -> None:
+        """Note that what stood in a file is gone, and that it goes on as another one."""
+        self.truncations += 1
+        fd = self._known.take_fd(tracked)
+        if fd >= 0:
+            os.close(fd)
+        self._known.unlist(tracked)
+        self._end_here(tracked)
+
+    def _end_here(self, tracked: Tracked) -> None:
         tracked.happened(Happening.CUT)
         self._known.draining[tracked.id] = tracked
         lost = tracked.unread_bytes
@@ -223,7 +237,8 @@ class Rotation:
 
     def _look_for_more(self, tracked: Tracked, now_s: float, version: int) -> None:
         status = os.fstat(tracked.fd)
-        if status.st_size > tracked.size:
+        # What stands there now may be another content, of which nothing was ours to lose.
+        if status.st_size > tracked.size and tracked.is_in(tracked.fd):
             tracked.size = status.st_size
             tracked.lost_path_s = now_s
             tracked.account.dirty = True

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from shipper.follow import identity, packed
 from shipper.follow.known import Known
 from shipper.follow.listing import Listing
-from shipper.follow.tracked import holds, tail_of
+from shipper.follow.tracked import Tracked, holds, tail_of
 from shipper.follow.tree import Refused, open_regular
 from shipper.keeping.positions import FileRecord
 
@@ -27,6 +27,8 @@ class Sought(NamedTuple):
     path: str
     tail: bytes
     unpacked: bool
+    overwritten: Tracked | None = None
+    """A known file that stood there, until this content took its place."""
 
 
 class Search:
@@ -141,8 +143,10 @@ class Search:
         status = os.fstat(fd)
         here = (status.st_dev, status.st_ino)
         owner = self._known.by_inode.get(here)
+        is_read = owner is not None and owner.read > 0
         try:
-            if here == skip or (owner is not None and owner.read > 0):
+            # A copy can be made over the one before it: then its inode is that of a file we know.
+            if here == skip or (owner is not None and is_read and (skip is None or owner.is_in(fd))):
                 return None
             if path.endswith(".gz") and wanted.head_bytes:
                 return self._unpacked(fd, path, wanted)
@@ -150,9 +154,10 @@ class Search:
                 return None
             if status.st_size < wanted.position or not holds(fd, wanted):
                 return None
-            if owner is not None:
+            if owner is not None and not is_read:
                 self._known.forget(owner)  # taken for a new one, is an old one, and was not read yet
-            sought = Sought(fd, path, tail_of(fd, wanted.position), unpacked=False)
+            overwritten = owner if is_read else None
+            sought = Sought(fd, path, tail_of(fd, wanted.position), unpacked=False, overwritten=overwritten)
             fd = -1
             return sought
         finally:

@@ -287,3 +287,34 @@ def test_a_renamed_file_whose_lines_cannot_be_sent_does_not_keep_the_shipper_bus
     one.pump(30.0)
 
     assert engine.pump() > 0.1
+
+
+@pytest.mark.parametrize("backup", ["a.bak", "a-1.jsonl"])
+@pytest.mark.parametrize("counts", [(3, 4, 5), (5, 4, 3), (2, 2, 2)])
+@pytest.mark.parametrize("pause_s", [0.0, 0.5, 9.0])
+@pytest.mark.parametrize("max_open", [512, 1])
+@pytest.mark.parametrize("down", [False, True])
+def test_a_copy_made_over_the_one_before_is_not_sent_again(  # noqa: PLR0913, PLR0917 - what differs of one story
+    world: Make, backup: str, counts: tuple[int, ...], pause_s: float, max_open: int, down: bool
+) -> None:
+    """`cp a.jsonl a.bak; : > a.jsonl`, again and again: the inode of the backup holds another content each time."""
+    one = world(max_open=max_open)
+    path = one.write("a.jsonl")
+    one.start()
+    names = iter(f"{number:02}" for number in range(99))
+    for count in counts:
+        one.write("a.jsonl", *(one.line(next(names)) for _ in range(count)))
+        one.settle()
+        if down:
+            one.crash()
+        shutil.copyfile(path, path.with_name(backup))
+        if not down:
+            one.pump(pause_s)
+        os.truncate(path, 0)
+        if down:
+            one.start()
+    one.write("a.jsonl", one.line("last"))
+    one.settle()
+
+    assert texts(one) == [*(f"{number:02}" for number in range(sum(counts))), "last"]
+    assert (one.model.repeats, one.lost_bytes) == (0, 0)
