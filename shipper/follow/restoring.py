@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 
-from shipper.entries.ledger import Chunk
+from shipper.entries.segment import Chunk
 from shipper.entries.stamp import unpacked
 from shipper.entries.streams import Stream
 from shipper.follow.covers import Covered, Covers
