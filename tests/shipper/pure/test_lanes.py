@@ -62,8 +62,6 @@ class Sending(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.window = Window(10**6, 10**9)
-        self.limit = EntryLimit(10**6)
         self.files = [OneFile(0), OneFile(1)]
         self.offset = 0
         self.settled: Counter[tuple[Account, int]] = Counter()
@@ -74,10 +72,15 @@ class Sending(RuleBasedStateMachine):
     @initialize(metadata=st.booleans())
     def begin(self, *, metadata: bool) -> None:
         """Nothing waits."""
-        policy = RetryPolicy()
-        self.lanes = Lanes(
-            self.window, Saves(), self.limit, policy, StillClock(), lambda: 0.5, 0.0, metadata=metadata
+        options = Options(
+            window_entries=10**6,
+            window_bytes=10**9,
+            max_entry_bytes=10**6,
+            structured_metadata=metadata,
         )
+        self.common = Common(options, Registry(), StillClock(), Counting().tell, Counting())
+        self.window, self.limit = self.common.window, self.common.entry_limit
+        self.lanes = Lanes(self.common, RetryPolicy(), lambda: 0.5, 0.0)
         self.metadata = metadata
 
     @rule(stream=streams, found=lines, file=st.integers(0, 1), entries=st.integers(1, 20))
@@ -229,7 +232,8 @@ class Sending(RuleBasedStateMachine):
 
     @rule(metadata=st.booleans())
     def reconfigure(self, *, metadata: bool) -> None:
-        """Pushes carry metadata from now on, or none."""
+        """Carry metadata from now on, or none; what Loki takes is unknown again."""
+        self.limit.bytes = 10**6
         self.lanes.reconfigure(RetryPolicy(), metadata=metadata)
         self.metadata = metadata
 
@@ -260,6 +264,7 @@ class Sending(RuleBasedStateMachine):
         for queue in self.lanes.queues.values():
             assert queue.entries == sum(len(s) - s.taken for s in queue.segments) >= 0
             assert queue.bytes == sum(s.weight(s.taken) for s in queue.segments) >= 0
+            assert all(s._json is not None or s._pieces is not None for s in queue.segments)
         assert all(count == 1 for count in places.values())
         assert len(places) == self.window.entries
         assert not any(segment.is_settled(index) for segment, index in places)
