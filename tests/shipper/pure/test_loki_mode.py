@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shipper.sources import loki_mode
-from shipper.sources.base import META_CHARS, FileInfo, Parsed
+from shipper.sources.base import META_CHARS, FileInfo, Parsed, clean
 from shipper.sources.loki_mode import FILES, LokiMode
 from shipper.times import Seen, Times
 
@@ -60,6 +61,8 @@ fields = st.fixed_dictionaries(
         b"level": levels | values,
         b"iteration": values,
         b"session_id": values,
+        b"request_id": values,
+        b"model": values,
         b"data": data,
     },
 )
@@ -80,15 +83,18 @@ def _alone(line: bytes, info: FileInfo) -> Parsed:
 
 @settings(max_examples=300)
 @given(
-    chunks=st.lists(st.lists(fields.map(_object), min_size=1, max_size=6), min_size=1, max_size=3),
-    name=st.sampled_from(sorted(FILES)),
+    chunks=st.lists(
+        st.tuples(st.sampled_from(sorted(FILES)), st.lists(fields.map(_object), min_size=1, max_size=6)),
+        min_size=1,
+        max_size=3,
+    ),
 )
-def test_a_line_says_the_same_whatever_was_read_before_it(chunks: list[list[bytes]], name: str) -> None:
+def test_a_line_says_the_same_whatever_was_read_before_it(chunks: list[tuple[str, list[bytes]]]) -> None:
     """To a dict 1, true and 1.0 are one; lists and objects are in none. Each line is as if it were alone."""
     source = _source()
-    info = source.describe(f"/srv/shop/.loki/{name}")
 
-    for lines in chunks:
+    for name, lines in chunks:
+        info = source.describe(f"/srv/shop/.loki/{name}")
         together = source.parse(lines, info, "")
         alone = [_alone(line, info) for line in lines]
 
@@ -96,6 +102,48 @@ def test_a_line_says_the_same_whatever_was_read_before_it(chunks: list[list[byte
         assert together.keys == [one.keys[0] for one in alone]
         assert together.metas == [one.metas[0] for one in alone]
         assert together.malformed == sum(one.malformed for one in alone)
+
+
+@settings(max_examples=300)
+@given(st.lists(fields.map(_object), min_size=1, max_size=6))
+def test_metadata_is_what_stands_at_the_top_or_else_in_data(lines: list[bytes]) -> None:
+    """Field by field, whatever is remembered of the usual lines."""
+    source = _source()
+
+    metas = source.parse(lines, source.describe("/srv/shop/.loki/events.jsonl"), "").metas
+
+    assert metas == [_plainly(json.loads(line)) for line in lines]
+
+
+def _plainly(found: dict[str, Any]) -> dict[str, str] | None:
+    inner = found.get("data")
+    meta = {}
+    for name in ("session_id", "request_id", "iteration", "model"):
+        value = found.get(name)
+        if value is None and isinstance(inner, dict):
+            value = inner.get(name)
+        text = clean(value)
+        if text is not None:
+            meta[name] = text
+    return meta or None
+
+
+def test_a_kind_that_is_remembered_is_one_of_its_type_and_its_file() -> None:
+    """A line without a type has its event's kind; in the other files the file tells it."""
+    source = _source()
+    kinds = []
+    for name, line in [
+        ("events.jsonl", b'{"event":"rollback","level":"info"}'),
+        ("events.jsonl", b'{"event":"session_end","level":"info"}'),
+        ("events.jsonl", b'{"type":"session_stop","level":"info"}'),
+        ("logs/agent-audit.jsonl", b'{"type":"session_stop","level":"info"}'),
+        ("metrics/tool-usage.jsonl", b'{"type":"session_stop","level":"info"}'),
+        ("events.jsonl", b'{"type":"session_stop","level":"info"}'),
+    ]:
+        kinds += source.parse([line], source.describe(f"/srv/shop/.loki/{name}"), "").keys
+
+    names = ["rollback", "session_end", "session_stop", "agent_audit", "tool_usage", "session_stop"]
+    assert kinds == [(name, "info") for name in names]
 
 
 @pytest.mark.parametrize("place", [b'{"iteration":%b}', b'{"data":{"iteration":%b}}'])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,15 +83,17 @@ def test_nothing_is_counted_before_it_is_asked_for_and_then_once() -> None:
     assert (offsets.each is offsets.each, some.each is some.each, others.each is others.each) == (True,) * 3
 
 
-def test_sizes_that_are_changed_after_the_counting_change_nothing() -> None:
-    """What is counted is kept, and the sizes are let go."""
-    lengths = [1, 2, 3]
-    offsets = Offsets(0, lengths)
-    counted = offsets.each
+def test_sizes_are_let_go_once_they_are_counted() -> None:
+    """Offsets are kept until their lines are acknowledged; beside them nothing is."""
+    lengths = Counted([1, 2, 3])
+    kept = weakref.ref(lengths)
+    some = Offsets(0, lengths).chosen([0, 2])
+    del lengths
+    assert kept() is not None
 
-    lengths.clear()
+    assert list(some) == [0, 5]
 
-    assert list(offsets) == list(counted) == [0, 2, 5]
+    assert kept() is None
 
 
 def test_offsets_equal_a_list_of_the_same_and_have_no_hash() -> None:

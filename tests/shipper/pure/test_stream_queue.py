@@ -124,7 +124,11 @@ def test_halves_and_choices_lose_nothing(count: int, data: st.DataObject) -> Non
 
 metas = st.none() | st.dictionaries(texts.filter(bool), texts, min_size=1, max_size=2)
 described = st.lists(
-    st.lists(st.tuples(texts, metas, st.booleans()), min_size=1, max_size=6), min_size=1, max_size=5
+    st.lists(
+        st.tuples(texts | st.sampled_from(["x" * 25, "é" * 12]), metas, st.booleans()), min_size=1, max_size=6
+    ),
+    min_size=1,
+    max_size=5,
 )
 """Segments of (text, metadata, whether it is split)."""
 
@@ -210,14 +214,16 @@ def test_what_waits_is_made_anew_when_metadata_is_switched(
         for text, meta in zip(segment.texts, segment.metas, strict=True)
     ]
     everything = list(made.segments)
-    for way in ("work", "flight"):
+    for way in ("work", "parted", "flight"):
         batch = made.take(Limits(data.draw(st.integers(1, 5))), 0, metadata=True)
         if batch is None:
             break
         if way == "flight":
             made.in_flight = batch
+        elif way == "parted":
+            made.work = [*batch.parted(data.draw(st.integers(1, batch.entries)))[::-1], *made.work]
         else:
-            made.work += batch.parted(data.draw(st.integers(1, batch.entries)))[::-1]
+            made.work.append(batch)
     made.work = [batch for batch in made.work if batch.slices]
     sent = made.in_flight.body if made.in_flight else b""
     held = sum(segment.weight() for segment in everything)
