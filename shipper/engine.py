@@ -19,7 +19,7 @@ from shipper.redact.redactor import Redactor
 from shipper.sending.sender import Sender
 from shipper.sending.transport import Transport
 from shipper.sources.base import Source, caps_of
-from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell, Window
+from shipper.state import Clock, Common, Meter, Options, Tell
 
 SAVE_RETRY_S = 1.0
 CALM_SAVE_S = 10.0
@@ -76,16 +76,16 @@ class Engine:
         max_open: int = 512,
         redactor: Redactor | None = None,
     ) -> None:
+        self._common = common = Common(options, Registry(caps_of(sources)), clock, tell, meter, redactor)
         self._clock = clock
-        self._options = options
         self._state_dir = state_dir
         self._saver = saver
         self._tell = tell
         self._meter = meter
-        self.registry = Registry(caps_of(sources))
-        self.window = Window(options.window_entries, options.window_bytes)
-        self.saves = Saves()
-        self.entry_limit = EntryLimit(options.max_entry_bytes)
+        self.registry = common.registry
+        self.window = common.window
+        self.saves = common.saves
+        self.entry_limit = common.entry_limit
         self.files = Files(
             sources,
             tell,
@@ -95,34 +95,8 @@ class Engine:
             scratch=state_dir,
             state_dir=state_dir,
         )
-        self.sender = Sender(
-            options,
-            self.registry,
-            self.window,
-            self.saves,
-            self.entry_limit,
-            transport,
-            dead_letters,
-            retries or RetryPolicy(),
-            clock,
-            chance,
-            tell,
-            meter,
-            redactor,
-        )
-        self._reader = Reader(
-            options,
-            self.files,
-            self.registry,
-            self.sender,
-            self.window,
-            self.saves,
-            self.entry_limit,
-            clock,
-            tell,
-            meter,
-            redactor,
-        )
+        self.sender = Sender(common, transport, dead_letters, retries or RetryPolicy(), chance)
+        self._reader = Reader(common, self.files, self.sender)
         self._save_at_s = self._calm_save_at_s = 0.0
         self._saving = False
         self.save_problem = ""
@@ -174,11 +148,10 @@ class Engine:
         redactor: Redactor | None,
     ) -> None:
         """Go on in another way from the next `pump` on. Nothing that was read or decided is given up."""
-        self._options = options
+        self._common.options, self._common.redactor = options, redactor
         self.registry.recap(caps_of(sources))
         self.entry_limit.reconfigure(options.max_entry_bytes, self.saves.now())
-        self.sender.reconfigure(options, retries, redactor)
-        self._reader.reconfigure(options, redactor)
+        self.sender.reconfigure(retries)
         self.files.reconfigure(sources, max_open=max_open)
         self.saves.dirty = True
 
@@ -283,7 +256,7 @@ class Engine:
         number, self.saves.next = self.saves.next, self.saves.next + 1
         self.saves.dirty = False
         self._saving = True
-        self._save_at_s = now_s + self._options.save_every_s
+        self._save_at_s = now_s + self._common.options.save_every_s
         self._calm_save_at_s = now_s + min(CALM_SAVE_S, 2 * positions.size_of(data) / SAVED_BPS)
         self.saves.urgent = False
         self._saver.submit(data, number)

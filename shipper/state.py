@@ -1,6 +1,6 @@
 """What the rooms of the shipper share.
 
-The window, the number of the next save, and what is told of events.
+The settings, the window, the number of the next save, the clock, and what is told of events.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Protocol
 
 from shipper.entries.parts import MIN_ENTRY_BYTES
 from shipper.entries.sorting import Policy
+from shipper.entries.streams import Registry
+from shipper.redact.redactor import Redactor
 from shipper.sending.batch import Limits
 
 
@@ -141,6 +143,25 @@ class Saves:
         """Return the number of the save that will hold what was decided just now."""
         self.dirty = True
         return self.next
+
+
+@dataclass(slots=True, eq=False)
+class Common:
+    """One for a whole engine: where a setting or the redactor is replaced here, it is for all rooms."""
+
+    options: Options
+    registry: Registry
+    clock: Clock
+    tell: Tell
+    meter: Meter
+    redactor: Redactor | None = None
+    window: Window = field(init=False)
+    saves: Saves = field(init=False, default_factory=Saves)
+    entry_limit: EntryLimit = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.window = Window(self.options.window_entries, self.options.window_bytes)
+        self.entry_limit = EntryLimit(self.options.max_entry_bytes)
 
 
 Wake = Callable[[], None]

@@ -18,33 +18,17 @@ from shipper.reading.chunks import Chunks, TooLong, peek_ns
 from shipper.sending.batch import parcels
 from shipper.sending.sender import Sender
 from shipper.sources.base import FileInfo
-from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell
+from shipper.state import Common
 
 
 class Again:
     """Reads chunks before a file's cursor, and says what may enter a stream before or after them."""
 
-    def __init__(  # noqa: PLR0917 - the engine's wiring comes in as arguments
-        self,
-        options: Options,
-        chunks: Chunks,
-        files: Files,
-        sender: Sender,
-        saves: Saves,
-        entry_limit: EntryLimit,
-        clock: Clock,
-        tell: Tell,
-        meter: Meter,
-    ) -> None:
-        self.options = options
+    def __init__(self, common: Common, chunks: Chunks, files: Files, sender: Sender) -> None:
+        self._common = common
         self._chunks = chunks
         self._files = files
         self._sender = sender
-        self._saves = saves
-        self._entry_limit = entry_limit
-        self._clock = clock
-        self._tell = tell
-        self._meter = meter
 
     def wake(self) -> None:
         """Have files read of which a stream takes lines again."""
@@ -102,8 +86,8 @@ class Again:
         # no time any more (another version of us parses) gets a clock now.
         hung = policy is None and done.clock_state != first.clock_state
         if hung:
-            tracked.clocks.append(clock_entry(chunk.start, end, now_ns, self.options.policy))
-        version = max(tracked.version, self._saves.next if hung else 0)
+            tracked.clocks.append(clock_entry(chunk.start, end, now_ns, self._common.options.policy))
+        version = max(tracked.version, self._common.saves.next if hung else 0)
         self._fetch_strays(tracked, wanted, chunk, end, done)
         rest = Chunk(end, end, done.own_state, done.clock_state, done.context)
         missing = dict(wanted)
@@ -114,24 +98,24 @@ class Again:
             if floor is not None and part is not None:
                 part.since_s = floor.since_s
                 self.offer(tracked, part, version, again=True)
-        self._saves.dirty = True
+        self._common.saves.dirty = True
         return True
 
     def offer(self, tracked: Tracked, segment: Segment, version: int, *, again: bool = False) -> None:
         """Queue lines that were read, or leave them to be read again in their turn."""
-        segment.version = max(version, segment.stream.version, self._entry_limit.version)
+        segment.version = max(version, segment.stream.version, self._common.entry_limit.version)
         stream = segment.stream
         in_turn = again or (
             stream not in tracked.account.floors
             and not self._is_overtaking(tracked, stream, segment.stamps[0])
         )
         if in_turn and self._sender.accepts(stream):
-            for parcel in parcels(segment, self.options.limits):
+            for parcel in parcels(segment, self._common.options.limits):
                 tracked.account.add(parcel)
                 self._sender.put(tracked, parcel)
         else:
             tracked.account.lower_floor(
-                stream, segment.chunk, segment.starts[0], since_s=self._clock.monotonic()
+                stream, segment.chunk, segment.starts[0], since_s=self._common.clock.monotonic()
             )
             self._sender.floored[tracked.id] = tracked
 
@@ -152,8 +136,8 @@ class Again:
             if home is stream:
                 continue
             floor.exact = False
-            self._meter.add("internal_errors")
-            self._tell(
+            self._common.meter.add("internal_errors")
+            self._common.tell(
                 "line_changed_stream",
                 level="error",
                 path=tracked.path,
@@ -220,7 +204,7 @@ class Again:
         stamps = [ns for _, stop, ns, *_ in tracked.clocks if stop > lowest]
         moved = tracked.moved
         stamps += [entry.stamp for entry in moved if entry.to == "restamped" and entry.first >= lowest]
-        return min(stamps, default=self._clock.time_ns())
+        return min(stamps, default=self._common.clock.time_ns())
 
     def _clock_at(self, tracked: Tracked, offset: int) -> tuple[int, int, Policy | None]:
         """Return how far a chunk at `offset` may go, its time of reading and the policy of that time.
@@ -230,10 +214,10 @@ class Again:
         end = tracked.read
         for start, stop, ns, *policy in tracked.clocks:
             if start <= offset < stop:
-                return stop, ns, _policy(policy) if policy else self.options.policy
+                return stop, ns, _policy(policy) if policy else self._common.options.policy
             if start > offset:
                 end = min(end, start)
-        return end, self._clock.time_ns(), None
+        return end, self._common.clock.time_ns(), None
 
 
 def clock_entry(start: int, end: int, now_ns: int, policy: Policy) -> tuple[int, ...]:

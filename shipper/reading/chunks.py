@@ -9,13 +9,13 @@ from typing import NamedTuple
 from shipper.entries.parts import text_sizes
 from shipper.entries.segment import Chunk
 from shipper.entries.sorting import File, Policy, Sorted, sort_lines
-from shipper.entries.streams import Registry, Stream
+from shipper.entries.streams import Stream
 from shipper.follow.framing import Framed, frame
 from shipper.follow.lines import Lines
 from shipper.follow.tracked import Tracked, scan_for_newline
 from shipper.redact.redactor import Hit, Redactor
 from shipper.sources.base import FileInfo
-from shipper.state import EntryLimit, Saves
+from shipper.state import Common
 
 CHUNK_BYTES = 224 * 1024
 """Of five streams, each fills a quarter of a push with it, with what JSON adds."""
@@ -31,19 +31,8 @@ class TooLong(NamedTuple):
 class Chunks:
     """Makes segments of pieces of files; knows nothing of queues."""
 
-    def __init__(
-        self,
-        max_line_bytes: int,
-        redactor: Redactor | None,
-        registry: Registry,
-        saves: Saves,
-        entry_limit: EntryLimit,
-    ) -> None:
-        self.max_line_bytes = max_line_bytes
-        self.redactor = redactor
-        self._registry = registry
-        self._saves = saves
-        self._entry_limit = entry_limit
+    def __init__(self, common: Common) -> None:
+        self._common = common
 
     def piece(self, tracked: Tracked, offset: int, end: int, *, finished: bool) -> bytes | TooLong | None:
         """Return bytes from `offset` with a whole line, if there is one; None when the file was cut.
@@ -67,13 +56,14 @@ class Chunks:
                 tracked.scanned = end if at_cursor else tracked.scanned
                 return b""
             found = end
-        if found - offset > self.max_line_bytes:
+        if found - offset > self._common.options.max_line_bytes:
             return TooLong(found)
         return os.pread(tracked.fd, found - offset, offset)
 
     def masked(self, framed: Framed) -> tuple[Framed, Sequence[Hit]]:
         """Return the lines without their secrets: nothing after this sees one."""
-        return masked(framed, self.redactor) if self.redactor is not None else (framed, ())
+        redactor = self._common.redactor
+        return masked(framed, redactor) if redactor is not None else (framed, ())
 
     def sort(  # noqa: PLR0917 - what a chunk's decisions hang on
         self,
@@ -101,11 +91,11 @@ class Chunks:
             policy,
             self._stream,
             until_ns=until_ns,
-            entry_bytes=self._entry_limit.bytes,
+            entry_bytes=self._common.entry_limit.bytes,
         )
 
     def _stream(self, labels: dict[str, str]) -> Stream:
-        return self._registry.stream(labels, self._saves.next)
+        return self._common.registry.stream(labels, self._common.saves.next)
 
 
 def masked(framed: Framed, redactor: Redactor) -> tuple[Framed, Sequence[Hit]]:

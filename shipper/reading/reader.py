@@ -9,7 +9,6 @@ import os
 from shipper.entries.merge import SLACK_NS
 from shipper.entries.segment import Chunk
 from shipper.entries.sorting import Sorted
-from shipper.entries.streams import Registry
 from shipper.follow import identity
 from shipper.follow.files import Files
 from shipper.follow.framing import frame
@@ -17,9 +16,8 @@ from shipper.follow.phase import Phase
 from shipper.follow.tracked import LINE_SCAN_BYTES, Tracked, holds
 from shipper.reading.again import Again, clock_entry
 from shipper.reading.chunks import Chunks, TooLong, peek_ns
-from shipper.redact.redactor import Redactor
 from shipper.sending.sender import Sender
-from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell, Window
+from shipper.state import Common
 
 AWAY_BYTES = 4 << 20
 """While nothing is taken by Loki, a file is searched this far for lines of streams that may fare better."""
@@ -32,35 +30,12 @@ _LONG_HEAD_BYTES = 4096
 class Reader:
     """Reads what is ready. Owns no state of its own but the order of groups."""
 
-    def __init__(  # noqa: PLR0917 - the engine's wiring comes in as arguments
-        self,
-        options: Options,
-        files: Files,
-        registry: Registry,
-        sender: Sender,
-        window: Window,
-        saves: Saves,
-        entry_limit: EntryLimit,
-        clock: Clock,
-        tell: Tell,
-        meter: Meter,
-        redactor: Redactor | None = None,
-    ) -> None:
-        self._options = options
+    def __init__(self, common: Common, files: Files, sender: Sender) -> None:
+        self._common = common
         self._files = files
         self._sender = sender
-        self._window = window
-        self._saves = saves
-        self._clock = clock
-        self._meter = meter
-        self._chunks = Chunks(options.max_line_bytes, redactor, registry, saves, entry_limit)
-        self._again = Again(options, self._chunks, files, sender, saves, entry_limit, clock, tell, meter)
-
-    def reconfigure(self, options: Options, redactor: Redactor | None) -> None:
-        """Go on in another way with what is read from now on."""
-        self._options = self._again.options = options
-        self._chunks.max_line_bytes = options.max_line_bytes
-        self._chunks.redactor = redactor
+        self._chunks = Chunks(common)
+        self._again = Again(common, self._chunks, files, sender)
 
     def read(self, now_s: float) -> bool:
         """Read until the window is full or nothing is ready; return True when more could be read at once."""
@@ -71,13 +46,13 @@ class Reader:
         more = False
         for members in groups.values():
             more |= self._read_group(members, now_s, max(1, _TURNS // len(groups)))
-        return more and not self._window.full
+        return more and not self._common.window.full
 
     def _read_group(self, members: list[Tracked], now_s: float, turns: int) -> bool:
         if len(members) == 1:
             tracked = members[0]
             for _ in range(turns):
-                if self._window.full:
+                if self._common.window.full:
                     return True
                 if not self._step(tracked, float("inf"), now_s):
                     return False
@@ -85,7 +60,7 @@ class Reader:
         heap = [(self._head_ns(tracked), tracked.id, tracked) for tracked in members]
         heapq.heapify(heap)
         for _ in range(max(len(heap), turns)):
-            if self._window.full or not heap:
+            if self._common.window.full or not heap:
                 break
             _, _, tracked = heapq.heappop(heap)
             until_ns = heap[0][0] + SLACK_NS if heap else float("inf")
@@ -99,7 +74,8 @@ class Reader:
         That is where it has no time, or one that has not come: the line will get the time of reading.
         """
         head_ns = self._next_ns(tracked)
-        return 0 if head_ns > self._clock.time_ns() + self._options.policy.future_ns else head_ns
+        future_ns = self._common.options.policy.future_ns
+        return 0 if head_ns > self._common.clock.time_ns() + future_ns else head_ns
 
     def _next_ns(self, tracked: Tracked) -> int:
         if tracked.phase is Phase.GONE:
@@ -110,7 +86,7 @@ class Reader:
         if not tracked.head_ns:
             # A line without time is looked at each time: it may be half of one that is being written.
             was_open = tracked.fd >= 0
-            if not self._files.ensure_open(tracked, self._clock.monotonic(), self._saves.next):
+            if not self._files.ensure_open(tracked, self._common.clock.monotonic(), self._common.saves.next):
                 return 0
             tracked.head_ns = peek_ns(tracked, tracked.read)
             if not was_open and self._files.crowded:
@@ -124,7 +100,7 @@ class Reader:
             files.lose_floors(tracked)
             files.ready.pop(tracked.id, None)
             return False
-        if not files.ensure_open(tracked, now_s, self._saves.next):
+        if not files.ensure_open(tracked, now_s, self._common.saves.next):
             if not files.crowded:
                 files.ready.pop(tracked.id, None)
             return False
@@ -132,7 +108,7 @@ class Reader:
         if status.st_size < tracked.read or (
             status.st_mtime_ns != tracked.mtime_ns and not holds(tracked.fd, tracked.fingerprint)
         ):
-            files.was_cut(tracked, now_s, self._saves.next)
+            files.was_cut(tracked, now_s, self._common.saves.next)
             return False
         tracked.mtime_ns = status.st_mtime_ns
         if status.st_size > tracked.size:
@@ -155,7 +131,7 @@ class Reader:
             return False
         piece = self._chunks.piece(tracked, tracked.read, tracked.size, finished=finished)
         if piece is None:
-            files.was_cut(tracked, now_s, self._saves.next)
+            files.was_cut(tracked, now_s, self._common.saves.next)
             return False
         if isinstance(piece, TooLong):
             return self._pass_over(tracked, piece.end)
@@ -165,9 +141,9 @@ class Reader:
             files.ready.pop(tracked.id, None)
             return False
         framed, hits = self._chunks.masked(framed)
-        now_ns = self._clock.time_ns()
+        now_ns = self._common.clock.time_ns()
         chunk = Chunk(tracked.read, framed.end, tracked.own_state, tracked.clock_state, tracked.context)
-        policy = self._options.policy
+        policy = self._common.options.policy
         done = self._chunks.sort(tracked, framed, chunk, now_ns, policy, until_ns)
         if not self._bury(tracked, done):
             return False
@@ -189,13 +165,13 @@ class Reader:
         )
         tracked.advance(end, tail)
         tracked.grow_head()
-        self._saves.dirty = True
-        self._meter.add("read_bytes", used)
-        self._meter.add("malformed_lines", done.malformed)
+        self._common.saves.dirty = True
+        self._common.meter.add("read_bytes", used)
+        self._common.meter.add("malformed_lines", done.malformed)
         for index, rule in hits:
             if index < done.taken:
-                self._meter.add("redactions", 1, rule)
-        version = max(tracked.version, self._saves.next if done.hung_on_clock or is_cut else 0)
+                self._common.meter.add("redactions", 1, rule)
+        version = max(tracked.version, self._common.saves.next if done.hung_on_clock or is_cut else 0)
         for segment in done.segments:
             self._again.offer(tracked, segment, version)
         if tracked.read >= tracked.size:
@@ -206,20 +182,21 @@ class Reader:
     def _pass_over(self, tracked: Tracked, end: int) -> bool:
         """Bury a line above the limit of memory, by its head and the hash of its bytes."""
         head = os.pread(tracked.fd, _LONG_HEAD_BYTES, tracked.read)
-        if self._chunks.redactor is not None:
-            head = self._chunks.redactor.head(head)
+        redactor = self._common.redactor
+        if redactor is not None:
+            head = redactor.head(head)
         record = self._sender.burial.dead_record(tracked, tracked.read, None, "line_too_long", 0, head)
         size, digest = _measured(tracked.fd, tracked.read, end)
         if not self._sender.burial.bury([{**record, "bytes": size, "sha256": digest, "truncated": True}]):
             return False
         self._sender.burial.dropped += 1
-        self._meter.add("dead_lettered", 1, "line_too_long")
+        self._common.meter.add("dead_lettered", 1, "line_too_long")
         tracked.account.lines_read += 1
         tracked.account.lines_dead += 1
         start = max(tracked.read, identity.tail_start(end))
         tracked.advance(end, os.pread(tracked.fd, end - start, start))
         tracked.grow_head()
-        self._saves.dirty = True
+        self._common.saves.dirty = True
         return True
 
     def _bury(self, tracked: Tracked, done: Sorted) -> bool:
@@ -232,7 +209,7 @@ class Reader:
         if not self._sender.burial.bury(records):
             return False
         self._sender.burial.dropped += len(records)
-        self._meter.add("dead_lettered", len(records), "too_old")
+        self._common.meter.add("dead_lettered", len(records), "too_old")
         tracked.account.lines_read += len(records)
         tracked.account.lines_dead += len(records)
         return True

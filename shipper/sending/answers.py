@@ -9,14 +9,13 @@ from shipper.entries.beside import is_restamped
 from shipper.keeping.positions import Moved
 from shipper.push.answer import Action, Verdict
 from shipper.push.retry import PROBE_S
-from shipper.redact.redactor import Redactor
 from shipper.sending.batch import Batch
 from shipper.sending.burying import Burial
 from shipper.sending.elsewhere import Elsewhere, refused_lines
 from shipper.sending.lanes import Lanes
 from shipper.sending.stream_queue import Queue
 from shipper.sending.transport import Answered
-from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell
+from shipper.state import Common
 
 _MIN_LIMIT_BYTES = 512
 _TOO_LONG = frozenset({"line_too_long", "too_large"})
@@ -33,29 +32,11 @@ class Trouble:
 class Answers:
     """Handles answers; what is left to do stays in the queues."""
 
-    def __init__(  # noqa: PLR0917 - the engine's wiring comes in as arguments
-        self,
-        options: Options,
-        lanes: Lanes,
-        elsewhere: Elsewhere,
-        burial: Burial,
-        saves: Saves,
-        entry_limit: EntryLimit,
-        clock: Clock,
-        tell: Tell,
-        meter: Meter,
-    ) -> None:
-        self.options = options
+    def __init__(self, common: Common, lanes: Lanes, elsewhere: Elsewhere, burial: Burial) -> None:
+        self._common = common
         self._lanes = lanes
         self._elsewhere = elsewhere
         self._burial = burial
-        self._saves = saves
-        self._entry_limit = entry_limit
-        self._clock = clock
-        self._tell = tell
-        self._meter = meter
-        self.redactor: Redactor | None = None
-        """An answer can echo what was sent along with the lines."""
         self.last_ack_s = -math.inf
         self.last_error = Trouble()
         self.sent = 0
@@ -65,15 +46,16 @@ class Answers:
         """Do what one answer asks for."""
         queue, batch, verdict = answered.push.queue, answered.push.batch, answered.verdict
         queue.in_flight = None
-        self._meter.observe_push(answered.seconds)
-        self._meter.add("push_bytes", len(batch.body))
-        self._meter.add("push_compressed_bytes", answered.sent_bytes)
-        self._meter.add("batches", 1, verdict.action.value)
+        self._common.meter.observe_push(answered.seconds)
+        self._common.meter.add("push_bytes", len(batch.body))
+        self._common.meter.add("push_compressed_bytes", answered.sent_bytes)
+        self._common.meter.add("batches", 1, verdict.action.value)
         if verdict.action is Action.DELIVERED:
             self._delivered(queue, batch, now_s)
             return
-        if self.redactor is not None:
-            verdict = replace(verdict, detail=self.redactor.text(verdict.detail))
+        if self._common.redactor is not None:
+            # An answer can echo what was sent along with the lines.
+            verdict = replace(verdict, detail=self._common.redactor.text(verdict.detail))
         self._note(queue, verdict)
         match verdict.action:
             case Action.REPEAT | Action.BACK_OFF | Action.KEEP:
@@ -99,12 +81,12 @@ class Answers:
         if stated is None:
             if batch.entries > 1:
                 return False
-            stated = self._entry_limit.halved_below(batch.line_bytes())
-        if self._entry_limit.learn(stated, self._saves.now()):
-            self._tell(
+            stated = self._common.entry_limit.halved_below(batch.line_bytes())
+        if self._common.entry_limit.learn(stated, self._common.saves.now()):
+            self._common.tell(
                 "entry_limit_learnt",
                 level="warning",
-                bytes=self._entry_limit.bytes,
+                bytes=self._common.entry_limit.bytes,
                 consequence="longer lines are split into parts of this size from now on",
             )
             for tracked in self._lanes.floored.values():
@@ -118,20 +100,20 @@ class Answers:
 
     def _delivered(self, queue: Queue, batch: Batch, now_s: float) -> None:
         entries = batch.entries
-        now_wall_s = self._clock.time_ns() // 10**9
+        now_wall_s = self._common.clock.time_ns() // 10**9
         self._lanes.settle(batch)
         for segment, first, last in batch.slices:
             segment.account.lines_acked += last - first
             segment.account.acked_at_s = now_wall_s
             if segment.parts is not None:
                 longest = max(segment.sizes[first:last])
-                self._entry_limit.proven_bytes = max(longest, self._entry_limit.proven_bytes)
-        queue.was_acked(self._saves.now())
+                self._common.entry_limit.proven_bytes = max(longest, self._common.entry_limit.proven_bytes)
+        queue.was_acked(self._common.saves.now())
         self.last_ack_s = now_s
         self.sent += entries
-        self._meter.add("entries_sent", entries)
+        self._common.meter.add("entries_sent", entries)
         if queue.rounds.open:
-            self._tell("stream_recovered", stream=repr(queue.stream))
+            self._common.tell("stream_recovered", stream=repr(queue.stream))
         self._reached(queue)
 
     @staticmethod
@@ -143,9 +125,9 @@ class Answers:
 
     def _note(self, queue: Queue, verdict: Verdict) -> None:
         text = f"{verdict.reason}: {verdict.status or 'no answer'} {verdict.detail}".strip()
-        self.last_error = Trouble(text, self._clock.time_ns())
+        self.last_error = Trouble(text, self._common.clock.time_ns())
         level = "info" if verdict.action in (Action.SPLIT, Action.TOO_FAR_BEHIND) else "warning"
-        self._tell(
+        self._common.tell(
             "push_refused",
             level=level,
             stream=repr(queue.stream),
@@ -177,8 +159,8 @@ class Answers:
                 queue.work.append(batch)
         queue.not_before_s = now_s + max(wait_s, verdict.retry_after_s or 0.0)
         if ended:
-            self._meter.add("entries_failed", batch.entries)
-            self._tell(
+            self._common.meter.add("entries_failed", batch.entries)
+            self._common.tell(
                 "round_failed",
                 level="warning",
                 stream=repr(queue.stream),
@@ -220,9 +202,9 @@ class Answers:
         self._lanes.settle(batch)
         segment.account.lines_dead += 1
         self._burial.dropped += 1
-        self._meter.add("dead_lettered", 1, verdict.reason)
+        self._common.meter.add("dead_lettered", 1, verdict.reason)
         # Loki may hold nothing of it, and what was before it is acked.
-        queue.was_acked(self._saves.now())
+        queue.was_acked(self._common.saves.now())
 
     def _move(self, queue: Queue, batch: Batch, verdict: Verdict, now_s: float) -> None:
         """Move lines that are too old, too new or too far behind.
@@ -235,7 +217,8 @@ class Answers:
             # Even the present time is refused: the clocks disagree, and a person must mend that.
             self._again(queue, batch, Verdict(Action.KEEP, verdict.reason, verdict.status), now_s)
             return
-        if not anew and verdict.action is Action.TOO_OLD and self.options.policy.old_lines == "dead-letter":
+        policy = self._common.options.policy
+        if not anew and verdict.action is Action.TOO_OLD and policy.old_lines == "dead-letter":
             self._halve_or_bury(queue, batch, verdict, now_s)
             return
         wanted = refused_lines(batch, verdict)
@@ -254,4 +237,4 @@ class Answers:
         if rest.slices:
             queue.work.append(rest)
         else:
-            queue.was_acked(self._saves.now())
+            queue.was_acked(self._common.saves.now())

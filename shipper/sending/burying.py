@@ -6,17 +6,16 @@ from shipper.entries.streams import Stream
 from shipper.entries.wire import Meta
 from shipper.follow.tracked import Tracked
 from shipper.keeping.deadletter import DeadLetters
-from shipper.state import Clock, Tell
+from shipper.state import Common
 from shipper.times import rfc3339
 
 
 class Burial:
     """Writes dead letters. Who buries a line settles it."""
 
-    def __init__(self, dead_letters: DeadLetters, clock: Clock, tell: Tell) -> None:
+    def __init__(self, common: Common, dead_letters: DeadLetters) -> None:
+        self._common = common
         self._dead = dead_letters
-        self._clock = clock
-        self._tell = tell
         self.dropped = 0
         """Entries dead-lettered since the start."""
 
@@ -24,7 +23,7 @@ class Burial:
         """Write dead letters durably; False when that is not possible now."""
         if self._dead.write(records):
             return True
-        self._tell(
+        self._common.tell(
             "dead_letters_full", level="error", error=self._dead.problem, consequence="the stream waits"
         )
         return False
@@ -53,6 +52,6 @@ class Burial:
             "stream": stream.labels if stream is not None else None,
             "timestamp": str(stamp) if stamp else None,
             "metadata": meta,
-            "time": rfc3339(self._clock.time_ns()),
+            "time": rfc3339(self._common.clock.time_ns()),
             "line": str(line, "utf-8", "replace"),
         }

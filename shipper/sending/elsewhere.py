@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from shipper.entries.beside import backfill_labels, restamped_labels, with_original
 from shipper.entries.stamp import ANSWER_RESIDUE, STEP_NS
-from shipper.entries.streams import Registry, Stream
+from shipper.entries.streams import Stream
 from shipper.keeping.positions import Moved
 from shipper.push.answer import Verdict
 from shipper.sending.batch import Batch
 from shipper.sending.lanes import Lanes
-from shipper.state import Clock, Meter, Saves
+from shipper.state import Common
 from shipper.times import hour
 
 CLOCKS_DIFFER_NS = 10 * 60 * 10**9
@@ -19,30 +19,27 @@ CLOCKS_DIFFER_NS = 10 * 60 * 10**9
 class Elsewhere:
     """Moves lines to other streams."""
 
-    def __init__(self, lanes: Lanes, registry: Registry, saves: Saves, clock: Clock, meter: Meter) -> None:
+    def __init__(self, common: Common, lanes: Lanes) -> None:
+        self._common = common
         self._lanes = lanes
-        self._registry = registry
-        self._saves = saves
-        self._clock = clock
-        self._meter = meter
 
     def is_room_for(self, batch: Batch) -> bool:
         """Tell whether the `backfill` streams of these lines are known, or may be made."""
         hours = {hour(stamp): stamp for stamp in batch.stamps()}
         return all(
-            self._registry.admits_backfill(backfill_labels(batch.stream.labels, stamp))
+            self._common.registry.admits_backfill(backfill_labels(batch.stream.labels, stamp))
             for stamp in hours.values()
         )
 
     def is_stamped_now(self, batch: Batch) -> bool:
         """Tell whether the stamps are of the present: else our clock was wrong when they were given."""
-        now_ns = self._clock.time_ns()
+        now_ns = self._common.clock.time_ns()
         return all(abs(now_ns - stamp) < CLOCKS_DIFFER_NS for stamp in batch.stamps())
 
     def to_backfill(self, batch: Batch) -> None:
         """Move lines to the streams of their hours, where nothing is too far behind."""
-        self._meter.add("backfilled", batch.entries)
-        version = self._saves.now()
+        self._common.meter.add("backfilled", batch.entries)
+        version = self._common.saves.now()
         for segment, first, last in batch.slices:
             tracked = self._lanes.file_of(segment)
             tracked.moved.append(
@@ -51,20 +48,20 @@ class Elsewhere:
             hours: dict[Stream, list[int]] = {}
             for index in range(first, last):
                 labels = backfill_labels(segment.stream.labels, segment.stamps[index])
-                hours.setdefault(self._registry.stream(labels, version), []).append(index)
+                hours.setdefault(self._common.registry.stream(labels, version), []).append(index)
             for stream, indexes in hours.items():
                 self._lanes.move(segment, stream, indexes, version)
             self._lanes.moved_away(segment, first, last)
 
     def to_restamped(self, batch: Batch) -> None:
         """Move lines to the stream for the time of reading; each gets a stamp that is written down."""
-        self._meter.add("restamped", batch.entries)
-        version = self._saves.now()
-        now_ns = self._clock.time_ns()
+        self._common.meter.add("restamped", batch.entries)
+        version = self._common.saves.now()
+        now_ns = self._common.clock.time_ns()
         for segment, first, last in batch.slices:
             tracked = self._lanes.file_of(segment)
             base = {k: v for k, v in segment.stream.labels.items() if k != "backfill"}
-            stream = self._registry.stream(restamped_labels(base), version)
+            stream = self._common.registry.stream(restamped_labels(base), version)
             noted = {moved.first: at for at, moved in enumerate(tracked.moved) if moved.to == "restamped"}
             stamps = []
             metas = []

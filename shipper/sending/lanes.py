@@ -14,7 +14,7 @@ from shipper.push.retry import RetryPolicy, Rounds
 from shipper.sending.batch import Batch
 from shipper.sending.refit import refitted
 from shipper.sending.stream_queue import Queue
-from shipper.state import Clock, EntryLimit, Saves, Window
+from shipper.state import Common
 
 _MANY_QUEUES = 100
 
@@ -22,26 +22,16 @@ _MANY_QUEUES = 100
 class Lanes:
     """One queue a stream, and one window and one ledger for all of them."""
 
-    def __init__(  # noqa: PLR0917 - the engine's wiring comes in as arguments
-        self,
-        window: Window,
-        saves: Saves,
-        entry_limit: EntryLimit,
-        policy: RetryPolicy,
-        clock: Clock,
-        chance: Callable[[], float],
-        paced_from_s: float,
-        *,
-        metadata: bool = True,
+    def __init__(
+        self, common: Common, policy: RetryPolicy, chance: Callable[[], float], paced_from_s: float
     ) -> None:
-        self.window = window
-        self._saves = saves
-        self._entry_limit = entry_limit
+        self._common = common
+        self._window = common.window
         self._policy = policy
-        self._metadata = metadata
-        self._clock = clock
+        self._metadata = common.options.structured_metadata
+        """As what is in memory was made."""
         self._chance = chance
-        self._started_s = clock.monotonic()
+        self._started_s = common.clock.monotonic()
         self._paced_from_s = paced_from_s
         self.queues: dict[Stream, Queue] = {}
         self.busy: dict[Stream, Queue] = {}
@@ -49,14 +39,15 @@ class Lanes:
         self.floored: dict[int, Tracked] = {}
         """Files of which lines have left memory, to be read again when their stream takes lines."""
 
-    def reconfigure(self, policy: RetryPolicy, *, metadata: bool) -> None:
-        """Go on in another way. Streams that wait are tried at once: the cause may be what was mended."""
+    def reconfigure(self, policy: RetryPolicy) -> None:
+        """Go on by the options of now. What waits is tried at once: its cause may be what was mended."""
         self._policy = policy
+        metadata = self._common.options.structured_metadata
         for queue in self.queues.values():
             queue.rounds.policy = policy
             queue.not_before_s = -math.inf
             if metadata != self._metadata:
-                self.window.bytes += queue.repack(metadata=metadata)
+                self._window.bytes += queue.repack(metadata=metadata)
         self._metadata = metadata
 
     def accepts(self, stream: Stream) -> bool:
@@ -74,13 +65,13 @@ class Lanes:
         """Queue lines that were read."""
         queue = self._queue(segment.stream)
         self._files[id(segment.account)] = tracked
-        now_s = self._clock.monotonic()
+        now_s = self._common.clock.monotonic()
         if segment.since_s == math.inf:
             segment.since_s = now_s
         segment.pack(metadata=self._metadata)
         queue.put(segment, now_s)
-        self.window.entries += len(segment)
-        self.window.bytes += segment.weight()
+        self._window.entries += len(segment)
+        self._window.bytes += segment.weight()
         self.busy[segment.stream] = queue
 
     def oldest_since_s(self) -> float | None:
@@ -109,9 +100,9 @@ class Lanes:
         """Note that the lines of a batch are acked, or dead letters."""
         for segment, first, last in batch.slices:
             segment.account.settle(segment, first, last)
-            self.window.entries -= last - first
-            self.window.bytes -= segment.weight(first, last)
-        self._saves.dirty = True
+            self._window.entries -= last - first
+            self._window.bytes -= segment.weight(first, last)
+        self._common.saves.dirty = True
 
     def move(  # noqa: PLR0917 - what differs of the lines moved
         self,
@@ -130,16 +121,16 @@ class Lanes:
         queue = self._queue(stream)
         if queue.parked or (is_restamped(stream) and self.misses(stream)):
             self._wake_file(moved)
-            self.window.entries -= segment.account.drop(moved)
+            self._window.entries -= segment.account.drop(moved)
             return
-        queue.put(moved, self._clock.monotonic())
-        self.window.bytes += moved.weight()
+        queue.put(moved, self._common.clock.monotonic())
+        self._window.bytes += moved.weight()
         self.busy[stream] = queue
 
     def moved_away(self, segment: Segment, first: int, last: int) -> None:
         """Note that lines stand in other queues now."""
         segment.account.settle(segment, first, last)
-        self.window.bytes -= segment.weight(first, last)
+        self._window.bytes -= segment.weight(first, last)
 
     def park(self, queue: Queue) -> None:
         """Let the lines of a queue leave memory."""
@@ -148,8 +139,8 @@ class Lanes:
         for segment in dict.fromkeys(segments):
             if segment.settled:
                 continue
-            self.window.bytes -= segment.unsettled_weight
-            self.window.entries -= segment.account.drop(segment)
+            self._window.bytes -= segment.unsettled_weight
+            self._window.entries -= segment.account.drop(segment)
             self._wake_file(segment)
         queue.segments.clear()
         queue.work.clear()
@@ -160,7 +151,7 @@ class Lanes:
 
     def refit(self, queue: Queue, now_s: float) -> bool:
         """Split lines in memory that are longer than Loki takes; return True where there was one."""
-        limit = self._entry_limit
+        limit = self._common.entry_limit
         queue.fitted_bytes = limit.bytes
         replaced: dict[Segment, Segment] = {}
         waiting = [segment for batch in reversed(queue.work) for segment, _, _ in batch.slices]
@@ -170,8 +161,8 @@ class Lanes:
                 replaced[old] = new
                 new.version = max(new.version, limit.version)
                 new.pack(metadata=self._metadata)
-                self.window.bytes += new.weight() - old.unsettled_weight
-                self.window.entries += len(new) - old.account.replace(old, new)
+                self._window.bytes += new.weight() - old.unsettled_weight
+                self._window.entries += len(new) - old.account.replace(old, new)
         if replaced:
             queue.replace(replaced, now_s)
         return bool(replaced)
@@ -179,7 +170,7 @@ class Lanes:
     def forget_backfill(self, now_s: float) -> None:
         """Let go of the queues of hours past: there is one for each hour that was ever too far behind."""
         for stream, queue in list(self.queues.items()) if len(self.queues) > _MANY_QUEUES else ():
-            if "backfill" in stream.labels and queue.is_spent(now_s, self._saves.durable):
+            if "backfill" in stream.labels and queue.is_spent(now_s, self._common.saves.durable):
                 del self.queues[stream]
 
     def forget_file(self, tracked: Tracked) -> None:
@@ -195,5 +186,5 @@ class Lanes:
         if queue is None:
             queue = self.queues[stream] = Queue(stream, Rounds(self._policy, self._chance))
             queue.paced_until_s = self._paced_from_s
-            queue.fitted_bytes = self._entry_limit.bytes
+            queue.fitted_bytes = self._common.entry_limit.bytes
         return queue

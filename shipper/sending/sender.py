@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from shipper.entries.streams import Registry
 from shipper.keeping.deadletter import DeadLetters
 from shipper.push.retry import RetryPolicy
-from shipper.redact.redactor import Redactor
 from shipper.sending.answers import Answers, Trouble
 from shipper.sending.burying import Burial
 from shipper.sending.elsewhere import Elsewhere
 from shipper.sending.lanes import Lanes
 from shipper.sending.stream_queue import Queue
 from shipper.sending.transport import Push, Transport
-from shipper.state import Clock, EntryLimit, Meter, Options, Saves, Tell, Window
+from shipper.state import Common
 
 _STREAM_REASONS = frozenset({"rate_limited", "stream_limit", "too_new"})
 _STORED_NOTHING = frozenset({"too_large", "rate_limited"})
@@ -25,47 +23,21 @@ _STORED_NOTHING = frozenset({"too_large", "rate_limited"})
 class Sender:
     """Pushes. Single-threaded: answers are handled where `turn` is called."""
 
-    def __init__(  # noqa: PLR0917 - the engine's wiring comes in as arguments
+    def __init__(
         self,
-        options: Options,
-        registry: Registry,
-        window: Window,
-        saves: Saves,
-        entry_limit: EntryLimit,
+        common: Common,
         transport: Transport,
         dead_letters: DeadLetters,
         policy: RetryPolicy,
-        clock: Clock,
         chance: Callable[[], float],
-        tell: Tell,
-        meter: Meter,
-        redactor: Redactor | None = None,
     ) -> None:
-        self._options = options
-        self._window = window
-        self._saves = saves
-        self._entry_limit = entry_limit
+        self._common = common
         self._transport = transport
-        self._tell = tell
-        self._meter = meter
         # A run before this one may have pushed a moment ago: without this, restarts go past the rate.
-        paced_from_s = clock.monotonic() + self._pause_s(options.limits.body_bytes)
-        self.burial = Burial(dead_letters, clock, tell)
-        self._lanes = Lanes(
-            window,
-            saves,
-            entry_limit,
-            policy,
-            clock,
-            chance,
-            paced_from_s,
-            metadata=options.structured_metadata,
-        )
-        elsewhere = Elsewhere(self._lanes, registry, saves, clock, meter)
-        self._answers = Answers(
-            options, self._lanes, elsewhere, self.burial, saves, entry_limit, clock, tell, meter
-        )
-        self._answers.redactor = redactor
+        paced_from_s = common.clock.monotonic() + self._pause_s(common.options.limits.body_bytes)
+        self.burial = Burial(common, dead_letters)
+        self._lanes = Lanes(common, policy, chance, paced_from_s)
+        self._answers = Answers(common, self._lanes, Elsewhere(common, self._lanes), self.burial)
         self.queues = self._lanes.queues
         self.busy = self._lanes.busy
         self.floored = self._lanes.floored
@@ -78,12 +50,7 @@ class Sender:
         self.hurry = False
         """True: the same, because descriptors are short and only acknowledged files can be closed."""
         self.unpaced = False
-
-    def reconfigure(self, options: Options, policy: RetryPolicy, redactor: Redactor | None) -> None:
-        """Go on in another way."""
-        self._options = self._answers.options = options
-        self._answers.redactor = redactor
-        self._lanes.reconfigure(policy, metadata=options.structured_metadata)
+        self.reconfigure = self._lanes.reconfigure
 
     # ---- how it stands
 
@@ -147,28 +114,28 @@ class Sender:
             if queue.in_flight is None and not queue.waits_for_save:
                 at = max(queue.not_before_s, queue.paced_until_s)
                 if not queue.work and not queue.parked and not self._due(queue, math.inf):
-                    at = max(at, queue.oldest_s + self._options.batch_wait_s)
+                    at = max(at, queue.oldest_s + self._common.options.batch_wait_s)
                 deadline = min(deadline, at)
         return deadline
 
     def _push(self, queue: Queue, now_s: float) -> None:
-        if queue.fitted_bytes != self._entry_limit.bytes:
+        if queue.fitted_bytes != self._common.entry_limit.bytes:
             self._lanes.refit(queue, now_s)
         if queue.work:
             batch = queue.work.pop()
             if not batch.body:
-                batch.encode(metadata=self._options.structured_metadata)
+                batch.encode(metadata=self._common.options.structured_metadata)
         elif queue.segments and self._due(queue, now_s):
             taken = queue.take(
-                self._options.limits,
-                self._saves.durable,
-                metadata=self._options.structured_metadata,
-                proven_bytes=self._entry_limit.proven_bytes,
+                self._common.options.limits,
+                self._common.saves.durable,
+                metadata=self._common.options.structured_metadata,
+                proven_bytes=self._common.entry_limit.proven_bytes,
             )
             if taken is None:
                 # The save that runs, or the next one, makes it possible; its end wakes the loop.
                 queue.waits_for_save = True
-                self._saves.dirty = self._saves.urgent = True
+                self._common.saves.dirty = self._common.saves.urgent = True
                 return
             batch = taken
             queue.oldest_s = now_s if queue.segments else math.inf
@@ -180,25 +147,25 @@ class Sender:
         if not batch.tries:
             queue.in_flight_since_s = now_s
         if batch.tries:
-            self._meter.add("retries", 1, queue.reason)
+            self._common.meter.add("retries", 1, queue.reason)
         batch.tries += 1
         if not self.unpaced:
             queue.paced_until_s = max(queue.paced_until_s, now_s) + self._pause_s(len(batch.body))
         self._transport.submit(Push(queue, batch))
 
     def _pause_s(self, sent_bytes: int) -> float:
-        rate_bps = self._options.max_stream_rate_bps
+        rate_bps = self._common.options.max_stream_rate_bps
         return sent_bytes / rate_bps if rate_bps else 0.0
 
     def _due(self, queue: Queue, now_s: float) -> bool:
-        limits = self._options.limits
+        limits = self._common.options.limits
         body_limit = min(limits.body_bytes, queue.limit_bytes or limits.body_bytes)
         return (
             self.flushing
             or self.hurry
             or queue.entries >= limits.entries
             or queue.bytes >= body_limit
-            or (now_s != math.inf and now_s >= queue.oldest_s + self._options.batch_wait_s)
+            or (now_s != math.inf and now_s >= queue.oldest_s + self._common.options.batch_wait_s)
         )
 
     def _make_room(self, now_s: float) -> None:
@@ -213,7 +180,7 @@ class Sender:
                 or self._answers.last_ack_s <= since
             ):
                 continue
-            if queue.rounds.open or self._window.half_full:
+            if queue.rounds.open or self._common.window.half_full:
                 self._lanes.park(queue)
                 queue.not_before_s = max(queue.not_before_s, now_s)
-                self._tell("stream_parked", stream=repr(queue.stream), reason=queue.reason)
+                self._common.tell("stream_parked", stream=repr(queue.stream), reason=queue.reason)

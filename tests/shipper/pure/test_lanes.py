@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from shipper_world import Counting
 
 from shipper.entries import parts
 from shipper.entries.ledger import Account
 from shipper.entries.segment import Chunk, Segment
 from shipper.entries.stamp import FRESH, STEP_NS
-from shipper.entries.streams import Stream
+from shipper.entries.streams import Registry, Stream
 from shipper.push.retry import RetryPolicy
 from shipper.sending.batch import Batch, Limits, parcels
 from shipper.sending.lanes import Lanes
 from shipper.sending.stream_queue import Queue
-from shipper.state import EntryLimit, Saves, Window
+from shipper.state import Common, Options
 
 BASE_NS = 1_795_000_000 * 10**9
 STREAMS = [
@@ -46,6 +47,10 @@ class StillClock:
     def time_ns(self) -> int:
         """Return another."""
         return BASE_NS
+
+
+def silent(_event: str, *, level: str = "info", **_fields: object) -> None:
+    """Tell nobody."""
 
 
 @dataclass(eq=False)
@@ -78,7 +83,7 @@ class Sending(RuleBasedStateMachine):
             max_entry_bytes=10**6,
             structured_metadata=metadata,
         )
-        self.common = Common(options, Registry(), StillClock(), Counting().tell, Counting())
+        self.common = Common(options, Registry(), StillClock(), silent, Counting())
         self.window, self.limit = self.common.window, self.common.entry_limit
         self.lanes = Lanes(self.common, RetryPolicy(), lambda: 0.5, 0.0)
         self.metadata = metadata
@@ -234,7 +239,8 @@ class Sending(RuleBasedStateMachine):
     def reconfigure(self, *, metadata: bool) -> None:
         """Carry metadata from now on, or none; what Loki takes is unknown again."""
         self.limit.bytes = 10**6
-        self.lanes.reconfigure(RetryPolicy(), metadata=metadata)
+        self.common.options = replace(self.common.options, structured_metadata=metadata)
+        self.lanes.reconfigure(RetryPolicy())
         self.metadata = metadata
 
     def places(self) -> Counter[tuple[Segment, int]]:
