@@ -115,6 +115,17 @@ def test_metadata_is_what_stands_at_the_top_or_else_in_data(lines: list[bytes]) 
     assert metas == [_plainly(json.loads(line)) for line in lines]
 
 
+@pytest.mark.parametrize("name", ["session_id", "request_id", "model"])
+@pytest.mark.parametrize("place", [b'{"%b":"x"}', b'{"data":{"%b":"x","iteration":3}}'])
+def test_a_line_with_more_than_an_iteration_tells_all_of_it(place: bytes, name: str) -> None:
+    """One field is enough to be no usual line."""
+    source = _source()
+
+    parsed = source.parse([place % name.encode()], source.describe("/srv/shop/.loki/events.jsonl"), "")
+
+    assert parsed.metas == [{name: "x", **({"iteration": "3"} if b"data" in place else {})}]
+
+
 def _plainly(found: dict[str, Any]) -> dict[str, str] | None:
     inner = found.get("data")
     meta = {}
