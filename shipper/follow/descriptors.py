@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 from shipper.follow.known import Known
 from shipper.follow.phase import Happening, Phase
@@ -95,19 +96,23 @@ class Descriptors:
         limit = self.limit - 1 if make_room else self.limit
         if self.count <= limit:
             return
-        at_path = [t for t in self._known.open.values() if t.phase is Phase.FOLLOWING and t.stands_at_path()]
-        at_path.sort(key=lambda t: t.mtime_ns)
-        idle = [t for t in at_path if t.account.clear and max(t.read, t.scanned) >= t.size]
+        following = [t for t in self._known.open.values() if t.phase is Phase.FOLLOWING]
+        following.sort(key=lambda t: t.mtime_ns)
         # A few more than must be, so that a storm of new files does not sort the list for each of them.
-        closed = idle[: self.count - limit + self.limit // 8]
-        for tracked in closed:
-            self._known.close(tracked)
+        more = self.limit // 8
+        idle = (t for t in following if t.account.clear and max(t.read, t.scanned) >= t.size)
+        self._close_first(self.count - limit + more, idle)
         if self.count > limit:
             self._let_held_go(self.count - limit)
         if make_room and self.count > limit:
             # One that has more to read, or unsettled lines.
-            for tracked in sorted(at_path, key=lambda t: not t.account.clear)[: self.count - limit]:
-                self._known.close(tracked)
+            rest = sorted((t for t in following if t.fd >= 0), key=lambda t: not t.account.clear)
+            self._close_first(self.count - limit + more, rest)
+
+    def _close_first(self, count: int, files: Iterable[Tracked]) -> None:
+        """Close the first that stand at their paths; where they stand is asked of few more than these."""
+        for tracked in islice(filter(Tracked.stands_at_path, files), count):
+            self._known.close(tracked)
 
     def _let_held_go(self, excess: int) -> None:
         spent = [t for t in self._known.open.values() if t.is_spent(self._now_s) and not _has_more(t)]

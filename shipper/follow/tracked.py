@@ -119,9 +119,9 @@ class Tracked:
 
         What was folded away is made anew from them when it is asked for.
         """
-        self.encode()
-        if self.fd >= 0 or self.phase is not Phase.FOLLOWING or not self.account.clear:
+        if self.fd >= 0 or self.phase is not Phase.FOLLOWING or not self.account.clear or self.unread_bytes:
             return
+        self.encode()
         self._tail = None
         if not self.borrowed and self._has("info"):
             del self.info

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from shipper_world import World
 
+from shipper.follow.tracked import Tracked
 from shipper.state import Options
 
 Make = Callable[..., World]
@@ -41,6 +42,24 @@ def test_files_with_an_unfinished_last_line_keep_no_other_waiting(world: Make, s
     assert texts(one) == sorted([*before, *(f"half{number}" for number in range(10))])
     assert one.engine is not None
     assert one.engine.files.open_count <= 3
+
+
+def test_room_for_one_file_does_not_cost_a_look_at_all_others(
+    world: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand new files took five million looks at where the open ones stand: most of half a minute."""
+    one = world(max_open=64)
+    for number in range(320):
+        one.write(f"{number}.jsonl", one.line(f"{number:03}"))
+    looks = []
+    stands_at_path = Tracked.stands_at_path
+    monkeypatch.setattr(Tracked, "stands_at_path", lambda file: looks.append(file) or stands_at_path(file))  # type: ignore[func-returns-value]
+
+    one.start()
+    one.settle()
+
+    assert texts(one) == [f"{number:03}" for number in range(320)]
+    assert len(looks) <= 3 * 320
 
 
 def test_unfinished_lines_are_not_looked_at_again_and_again(world: Make) -> None:
