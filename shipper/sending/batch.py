@@ -36,7 +36,8 @@ def parcels(segment: Segment, limits: Limits) -> list[Segment]:
     count = len(segment)
     entries = max(1, limits.entries // _PARCELS)
     if count > 1:
-        bytes_ = int(_EXPANSION * sum(map(len, segment.texts))) + count * _ENTRY_BYTES
+        sizes = map(len, segment.texts) if all(map(str.isascii, segment.texts)) else segment.sizes
+        bytes_ = int(_EXPANSION * sum(sizes)) + count * _ENTRY_BYTES
         entries = max(1, min(entries, count * (limits.body_bytes // _PARCELS) // bytes_))
     if count <= entries:
         return [segment]

@@ -89,22 +89,28 @@ def test_a_segment_that_is_small_enough_is_not_made_anew() -> None:
     assert [len(piece) for piece in parcels(segment(["a"] * 251), Limits())] == [250, 1]
 
 
-def agents_line(size: int, number: int) -> str:
-    """Return a line of about this size, with quotes as agents' lines have them."""
+def agents_line(size: int, number: int, letter: str) -> str:
+    """Return a line of about so many characters, with quotes as agents' lines have them."""
     line = {"timestamp": "2026-11-21T01:02:29Z", "type": "iteration_start", "data": {"iteration": number}}
     rest = size - len(json.dumps(line)) - len(', "text": ""')
-    return json.dumps({**line, "text": "x" * rest} if rest > 0 else line)
+    return json.dumps({**line, "text": letter * rest} if rest > 0 else line, ensure_ascii=False)
 
 
 @pytest.mark.parametrize("size", [100, 245, 1000])
 @pytest.mark.parametrize("chunk_lines", [600, 1000, 1337, 2600])
 @pytest.mark.parametrize("plain", [True, False])
-def test_a_push_of_a_long_queue_is_nearly_full(size: int, chunk_lines: int, *, plain: bool) -> None:
+@pytest.mark.parametrize("letter", ["x", "я", "語"])
+def test_a_push_of_a_long_queue_is_nearly_full(
+    size: int, chunk_lines: int, letter: str, *, plain: bool
+) -> None:
     """In entries or in bytes; pushes are paid for one by one."""
     limits = Limits()
     queue = Queue(STREAM, Rounds(RetryPolicy(), lambda: 0.0))
     for _ in range(12_000 // chunk_lines):
-        lines = ["x" * size if plain else agents_line(size, number) for number in range(chunk_lines)]
+        lines = [
+            letter * size if plain else agents_line(size, number, letter) for number in range(chunk_lines)
+        ]
+
         for piece in parcels(segment(lines), limits):
             piece.pack(metadata=True)
             queue.put(piece, 0.0)
