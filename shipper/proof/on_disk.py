@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from shipper.entries.grouping import File
 from shipper.entries.ledger import Account
 from shipper.entries.segment import Chunk, Segment
-from shipper.entries.sorting import BY_OWN_TIME, File, sort_lines
+from shipper.entries.sorting import BY_OWN_TIME, sort_lines
 from shipper.entries.stamp import FRESH
 from shipper.entries.streams import Registry, Stream
 from shipper.follow import identity

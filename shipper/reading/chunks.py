@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from shipper.entries.grouping import File
 from shipper.entries.parts import text_sizes
 from shipper.entries.segment import Chunk
-from shipper.entries.sorting import File, Policy, Sorted, sort_lines
+from shipper.entries.sorting import Policy, Sorted, sort_lines
 from shipper.entries.streams import Stream
 from shipper.follow.framing import Framed, frame
 from shipper.follow.lines import Lines

@@ -6,9 +6,10 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.entries.grouping import File
 from shipper.entries.ledger import Account
 from shipper.entries.segment import Chunk
-from shipper.entries.sorting import FUTURE_NS, MINUTE_NS, File, Policy, Sorted, sort_lines
+from shipper.entries.sorting import FUTURE_NS, MINUTE_NS, Policy, Sorted, sort_lines
 from shipper.entries.stamp import FRESH, StampState
 from shipper.entries.streams import Registry
 from shipper.follow.framing import frame
