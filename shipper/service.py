@@ -1,8 +1,7 @@
-"""One running shipper: the loop that waits, and what it tells of itself."""
+"""One running shipper: wired, turned until it is told to stop, and set anew by SIGHUP."""
 
 from __future__ import annotations
 
-import gc
 import os
 import pathlib
 import random
@@ -13,6 +12,7 @@ from collections.abc import Callable
 
 from shipper import heap, room
 from shipper.bell import Bell
+from shipper.clock import SystemClock
 from shipper.configuration.config import Config, ConfigError
 from shipper.engine import Engine
 from shipper.follow.inotify import Watcher
@@ -29,16 +29,7 @@ from shipper.telling import notify
 from shipper.telling.logs import Log
 from shipper.telling.metrics import Metrics
 from shipper.telling.pages import Published
-from shipper.telling.standing import Pace, look
-
-_PUBLISH_EVERY_S = 0.5
-
-
-class SystemClock:
-    """The real time."""
-
-    monotonic = staticmethod(time.monotonic)
-    time_ns = staticmethod(time.time_ns)
+from shipper.telling.publishing import Publisher, brief
 
 
 class Service:
@@ -59,6 +50,7 @@ class Service:
         self._saver = BackgroundSaver(config.state_dir, lock, self._bell.ring)
         self._dead = DeadLetters(config.state_dir / "dead-letters.jsonl", config.dead_letter_max_bytes)
         self._watcher = Watcher() if watch else None
+        clock = SystemClock()
         self.engine = Engine(
             config.sources,
             config.options,
@@ -66,7 +58,7 @@ class Service:
             self._client,
             self._saver,
             self._dead,
-            SystemClock(),
+            clock,
             random.random,
             self.tell,
             self.metrics,
@@ -78,11 +70,8 @@ class Service:
         self.guard = Guard(lock, config.state_dir, self.tell, self.engine.saves.now)
         self.metrics.expect("redactions", [rule.name for rule in config.redact_rules])
         self.published = Published(self.metrics)
-        self._pace = Pace()
+        self._publisher = Publisher(self.engine, self._watcher, self._dead, self.published, clock, self.tell)
         self._systemd = notify.Pulse(notify.of_this_process(), time.monotonic)
-        self._publish_at_s = 0.0
-        self._last_watch_problem = ""
-        self.started_ns = time.time_ns()
         self.stops = 0
         self._load: Callable[[], Config] | None = None
         self._hung_up = False
@@ -90,22 +79,12 @@ class Service:
 
     def tell(self, event: str, *, level: str = "info", **fields: object) -> None:
         """Count what has a counter, and log."""
-        if event == "lost":
-            self.metrics.add("lost_bytes", float(str(fields["lost_bytes"])), str(fields["reason"]))
-        elif event == "refused_file" or event == "unreadable_file":  # noqa: PLR1714 - two events
-            self.metrics.add("refused_files")
-        elif event == "inotify_overflow":
-            self.metrics.add("inotify_overflows")
-        elif event == "missed_file":
-            self.metrics.add("missed_files")
+        self.metrics.told(event, fields)
         self.log(event, level=level, **fields)
 
     def start(self) -> None:
         """Load positions and find files."""
-        # A chunk makes thousands of short-lived tuples and no cycles; at the default threshold the collector
-        # walks through all lines in memory again and again, which took a third of all CPU.
-        gc.freeze()
-        gc.set_threshold(100_000, 20, 50)
+        heap.collect_rarely()
         # Pushing threads ask for the interpreter a few times a push. At the usual 5 ms each of them tears the
         # reading loop out of its caches; measured, a quarter of all CPU.
         sys.setswitchinterval(0.02)
@@ -148,8 +127,8 @@ class Service:
             else:
                 turned = not self.guard.lost
                 if turned:
-                    self._systemd.beat(self._brief)
-            self._publish()
+                    self._systemd.beat(lambda: brief(self.engine))
+            self._publisher.publish(self.config, reload_problem=self._reload_problem, lost=self.guard.lost)
             if pause_s > 0 and not until():
                 watcher = None if self.engine.stopping else self._watcher
                 hints = watcher.fileno() if watcher is not None else None
@@ -159,7 +138,7 @@ class Service:
     def drain(self) -> bool:
         """Stop reading, push what was read, save; return True when all of it was acknowledged in time."""
         self.engine.stop()
-        self._systemd.stopping(f"stopping: {self._brief()}")
+        self._systemd.stopping(f"stopping: {brief(self.engine)}")
         deadline = time.monotonic() + self.config.shutdown_timeout_s
         stops = self.stops
 
@@ -251,44 +230,12 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.on_signal)
 
-    # ---- telling
-
-    def _brief(self) -> str:
-        engine = self.engine
-        under_way = engine.window.entries
-        return f"{len(engine.files.all)} files, {engine.sender.sent} lines sent, {under_way} under way"
-
-    def _publish(self) -> None:
-        now_s = time.monotonic()
-        if now_s < self._publish_at_s:
-            return
-        wall_ns = time.time_ns()
-        names = [source.name for source in self.config.sources]
-        status = look(self.engine, self._watcher, self._dead, names, now_s=now_s, wall_ns=wall_ns)
-        status["reload_problem"] = self._reload_problem
-        status["save_problem"] = self.guard.lost or status["save_problem"]
-        status["loki"] = self.config.endpoint.base_url
-        status["lines_per_second"] = self._pace.per_second(now_s, status["entries_sent"])
-        status["uptime_seconds"] = round((wall_ns - self.started_ns) / 1e9, 1)
-        # With ten thousand files a look at all of them takes milliseconds: it may cost a third of a percent.
-        self._publish_at_s = now_s + min(10.0, max(_PUBLISH_EVERY_S, 300 * (time.monotonic() - now_s)))
-        self.published.tell(status, now_s)
-        problem = status["watch_problem"]
-        if problem and problem != self._last_watch_problem:
-            self.log("watching_by_polling", level="warning", detail=problem)
-        self._last_watch_problem = problem
-
 
 def _where(error: Exception) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return f"{pathlib.Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""
-
-
-def is_terminal() -> bool:
-    """Tell whether somebody looks at stderr."""
-    return sys.stderr.isatty()
 
 
 def _masked(redactor: Redactor | None) -> Callable[[str], str]:

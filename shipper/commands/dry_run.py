@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 from shipper import room
+from shipper.clock import SystemClock
 from shipper.commands.flags import load, options
 from shipper.configuration.config import Config
 from shipper.dryrun import Printed, Shown, Silent, Unsaved
 from shipper.engine import Engine
 from shipper.reading.sample import sample
 from shipper.redact.shown import ShownRedactor
-from shipper.service import SystemClock
 from shipper.sources.explain import explain as explained
 
 

@@ -15,7 +15,7 @@ from shipper.commands.flags import EXIT_CONFIG, duration, load, loader, options
 from shipper.configuration import config as configuration
 from shipper.configuration.config import Config
 from shipper.keeping.lock import AlreadyRunning, Lock
-from shipper.service import Service, is_terminal
+from shipper.service import Service
 from shipper.telling import notify
 
 EXIT_UNFINISHED = 3
@@ -97,7 +97,7 @@ def _once(service: Service, patience_s: float) -> int:
         over = engine.caught_up or service.guard.lost or time.monotonic() >= deadline
         return bool(over) or service.stops > 0
 
-    if is_terminal():
+    if sys.stderr.isatty():
         _with_bar(service, over)
     else:
         service.run(over)

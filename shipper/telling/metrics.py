@@ -68,6 +68,13 @@ LAGS = {
         "Age of the write behind which the source's oldest unsettled file stays; 0 when all is settled."
     ),
 }
+_EVENTS = {
+    "refused_file": "refused_files",
+    "unreadable_file": "refused_files",
+    "inotify_overflow": "inotify_overflows",
+    "missed_file": "missed_files",
+}
+"""What is told that has a counter."""
 PUSH_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -117,6 +124,13 @@ class Metrics:
             self._count(name, label).amount += amount
             if name == "dead_lettered":
                 self._count("entries_dropped", "").amount += amount
+
+    def told(self, event: str, fields: Mapping[str, object]) -> None:
+        """Count an event that was told, where it has a counter."""
+        if event == "lost":
+            self.add("lost_bytes", float(str(fields["lost_bytes"])), str(fields["reason"]))
+        elif event in _EVENTS:
+            self.add(_EVENTS[event])
 
     def expect(self, name: str, labels: Iterable[str]) -> None:
         """Show a counter's labels from now on, at 0 where nothing is counted yet."""

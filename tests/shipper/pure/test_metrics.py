@@ -27,6 +27,19 @@ def test_a_page_has_every_number_from_the_start() -> None:
     assert metrics.counts("redactions") == {"own_rule": 2}
 
 
+def test_what_is_told_is_counted_where_it_has_a_counter() -> None:
+    """Lost bytes by their reason; a file that is refused and one that cannot be read are one kind."""
+    metrics = Metrics()
+    metrics.told("lost", {"lost_bytes": 7, "reason": "deleted", "path": "/a"})
+    for event in ("refused_file", "unreadable_file", "inotify_overflow", "missed_file", "found"):
+        metrics.told(event, {"path": "/a"})
+    page = told(metrics)
+
+    assert page['lost_bytes_total{reason="deleted"}'] == 7
+    assert page["refused_files_total"] == 2
+    assert page["inotify_overflows_total"] == page["missed_files_total"] == 1
+
+
 def test_what_is_dead_lettered_is_dropped() -> None:
     """For whatever reason."""
     metrics = Metrics()
