@@ -6,7 +6,6 @@ import os
 import pathlib
 import random
 import signal
-import sys
 import time
 from collections.abc import Callable
 
@@ -85,9 +84,6 @@ class Service:
     def start(self) -> None:
         """Load positions and find files."""
         heap.collect_rarely()
-        # Pushing threads ask for the interpreter a few times a push. At the usual 5 ms each of them tears the
-        # reading loop out of its caches; measured, a quarter of all CPU.
-        sys.setswitchinterval(0.02)
         heap.keep_buffers()
         self.engine.start()
         if self.engine.repeats_nothing:
