@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from shipper.entries.streams import Registry
 from shipper.follow.files import Files
@@ -13,6 +12,7 @@ from shipper.follow.inotify import Watcher
 from shipper.keeping import positions
 from shipper.keeping.deadletter import DeadLetters
 from shipper.keeping.positions import Data, Positions
+from shipper.keeping.saving import Saver, Saving
 from shipper.push.retry import RetryPolicy
 from shipper.reading.reader import Reader
 from shipper.redact.redactor import Redactor
@@ -21,27 +21,9 @@ from shipper.sending.transport import Transport
 from shipper.sources.base import Source, caps_of
 from shipper.state import Clock, Common, Meter, Options, Tell
 
-SAVE_RETRY_S = 1.0
-CALM_SAVE_S = 10.0
-SAVED_BPS = 400_000
-"""A line a second must not cost ten megabytes of positions a second. What is saved later is, after a crash,
-repeated and recognised."""
 ENDED_SETTLED = "ended_settled"
 """Among the totals of the positions: the run that saved them ended with nothing unacknowledged."""
 _IDLE_S = 1.0
-
-
-class Saver(Protocol):
-    """Writes positions; may do so in the background."""
-
-    def submit(self, data: Data, number: int) -> None:
-        """Start to write; one at a time."""
-
-    def done(self) -> tuple[int, str] | None:
-        """Return the number of the save that has ended since the last call, and what went wrong.
-
-        If anything.
-        """
 
 
 class Balance(NamedTuple):
@@ -79,7 +61,6 @@ class Engine:
         self._common = common = Common(options, Registry(caps_of(sources)), clock, tell, meter, redactor)
         self._clock = clock
         self._state_dir = state_dir
-        self._saver = saver
         self._tell = tell
         self._meter = meter
         self.registry = common.registry
@@ -97,10 +78,7 @@ class Engine:
         )
         self.sender = Sender(common, transport, dead_letters, retries or RetryPolicy(), chance)
         self._reader = Reader(common, self.files, self.sender)
-        self._save_at_s = self._calm_save_at_s = 0.0
-        self._saving = False
-        self.save_problem = ""
-        self.saved_at_s = -math.inf
+        self.saving = Saving(common, saver, self._contents)
         self.stopping = False
         self._read_more = False
         self._known_files = (0, 0)
@@ -161,7 +139,7 @@ class Engine:
         Return the seconds after which there is something to do, if nothing happens.
         """
         now_s = self._clock.monotonic()
-        self._saved(now_s)
+        self.saving.look(now_s)
         self.sender.turn(now_s)
         if not self.stopping:
             self.files.poll(now_s, self.saves.next)
@@ -172,7 +150,7 @@ class Engine:
         if known != self._known_files:
             self._known_files = known
             self.saves.dirty = True
-        self._save(now_s)
+        self.saving.turn(now_s, hurry=self.sender.flushing)
         return self._pause(now_s)
 
     def stop(self) -> None:
@@ -184,7 +162,7 @@ class Engine:
     @property
     def settled(self) -> bool:
         """True when all that was read is acked or dead-lettered, and saved durably."""
-        return self.sender.idle and not self.saves.dirty and not self._saving
+        return self.sender.idle and self.saving.settled
 
     @property
     def acknowledged(self) -> bool:
@@ -215,59 +193,22 @@ class Engine:
         for tracked in self.files.all.values():
             tracked.close()
 
-    def snapshot(self) -> Positions:
-        """Return what would be saved now, apart from the files."""
+    def _contents(self) -> Data:
+        """Return what is to be saved now."""
         totals = self.entry_limit.saved()
         if self.stopping and self.sender.idle and self._all_clear:
             totals[ENDED_SETTLED] = 1
-        return Positions(
+        apart_from_files = Positions(
             {name: sorted(values) for name, values in self.registry.values.items()},
             [stream.labels for stream in self.registry.streams],
             [],
             *self.files.next_numbers,
             totals,
         )
+        return positions.pieces(apart_from_files, self.files.records())
 
     def _wall_s(self) -> float:
         return self._clock.time_ns() / 1e9
-
-    def _saved(self, now_s: float) -> None:
-        done = self._saver.done()
-        if done is None:
-            return
-        number, problem = done
-        self._saving = False
-        if problem:
-            self._meter.add("position_save_errors")
-            if problem != self.save_problem:
-                self._tell("positions_not_saved", level="error", error=problem)
-            self._save_at_s = now_s + SAVE_RETRY_S
-            self.saves.dirty = True
-        else:
-            self._meter.add("position_saves")
-            self.saves.durable = number
-            self.saved_at_s = now_s
-        self.save_problem = problem
-
-    def _save(self, now_s: float) -> None:
-        if self._saving or not self.saves.dirty or now_s < self._next_save_s:
-            return
-        data = positions.pieces(self.snapshot(), self.files.records())
-        number, self.saves.next = self.saves.next, self.saves.next + 1
-        self.saves.dirty = False
-        self._saving = True
-        self._save_at_s = now_s + self._common.options.save_every_s
-        self._calm_save_at_s = now_s + min(CALM_SAVE_S, 2 * positions.size_of(data) / SAVED_BPS)
-        self.saves.urgent = False
-        self._saver.submit(data, number)
-        self._saved(now_s)
-
-    @property
-    def _next_save_s(self) -> float:
-        """When what has changed is saved: soon where a push waits for it, else as its size is worth."""
-        if self.saves.urgent or self.sender.flushing:
-            return self._save_at_s
-        return max(self._save_at_s, self._calm_save_at_s)
 
     def _pause(self, now_s: float) -> float:
         if self._read_more and not self.window.full:
@@ -275,6 +216,5 @@ class Engine:
         deadline = min(self.sender.next_deadline_s(), now_s + _IDLE_S)
         if not self.stopping:
             deadline = min(deadline, self.files.next_deadline_s())
-        if self.saves.dirty and not self._saving:
-            deadline = min(deadline, self._next_save_s)
+        deadline = min(deadline, self.saving.next_s(hurry=self.sender.flushing))
         return max(0.0, deadline - now_s)

@@ -52,8 +52,8 @@ def look(
         "oldest_unacked_seconds": round(_oldest_s(engine, now_s), 3),
         "dead_letter_problem": dead_letters.problem,
         "dead_letter_file_bytes": dead_letters.size_bytes,
-        "save_problem": engine.save_problem,
-        "last_save_age_seconds": round(now_s - engine.saved_at_s, 3) if engine.saves.durable else None,
+        "save_problem": engine.saving.problem,
+        "last_save_age_seconds": round(now_s - engine.saving.saved_at_s, 3) if engine.saves.durable else None,
         "lag": _lag(engine, source_names, wall_ns),
     }
 

@@ -293,7 +293,7 @@ def test_without_a_durable_save_nothing_is_pushed_and_nothing_lost(world: Make) 
     one.pump(30.0)
     assert one.transport.pushed == []
     assert one.engine is not None
-    assert one.engine.save_problem == "disk full"
+    assert one.engine.saving.problem == "disk full"
     one.saver.problem = ""
     one.settle()
 
