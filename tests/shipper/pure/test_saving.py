@@ -56,7 +56,7 @@ class Shop:
 
 @pytest.mark.parametrize(("size_bytes", "calm_s"), [(10, 0.25), (SAVED_BPS, 2.0), (100 * SAVED_BPS, CALM_S)])
 def test_what_nobody_waits_for_is_saved_as_often_as_its_size_is_worth(size_bytes: int, calm_s: float) -> None:
-    """Twice, for two generations; at least every ten seconds, and soon where a push waits or all is pushed."""
+    """Twice, for two generations; at least every ten seconds, and soon where a push waits or is the last."""
     shop = Shop(size_bytes)
     shop.saved(100.0)
     assert shop.saving.next_s(hurry=True) == math.inf
