@@ -28,7 +28,7 @@ class Burial:
         )
         return False
 
-    def dead_record(  # noqa: PLR0917 - the engine's wiring comes in as arguments
+    def dead_record(  # noqa: PLR0917 - what a dead letter says
         self,
         tracked: Tracked,
         offset: int,

@@ -187,7 +187,7 @@ def _is_unproven(segment: Segment, index: int, proven_bytes: float) -> bool:
     return segment.is_part(index) and segment.sizes[index] > proven_bytes
 
 
-def _within_time(  # noqa: PLR0917 - the engine's wiring comes in as arguments
+def _within_time(  # noqa: PLR0917 - a part of a segment, and the times of what is taken before it
     segment: Segment, first: int, last: int, oldest: float, latest: float, newest_ns: float
 ) -> tuple[float, float, int]:
     if first == last:
