@@ -258,13 +258,32 @@ class TestEmbedding:
     def test_imports_no_web_server(self) -> None:
         """An embedder gets a collector, not a server: `import exporter` is light."""
         code = (
-            "import exporter, sys; print([m for m in ('uvicorn', 'click', 'requests') if m in sys.modules])"
+            "import sys; from exporter import LokiModeCollector;"
+            "print([m for m in ('uvicorn', 'click', 'requests') if m in sys.modules])"
         )
         answer = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
         )
 
         assert answer.stdout.strip() == "[]"
+
+    def test_is_loaded_when_it_is_asked_for(self) -> None:
+        """A container's healthcheck, every few seconds, has no use for it; a wrong name stays an error."""
+        code = """if True:
+            import sys, exporter.cli
+            try:
+                exporter.cli.main(["healthcheck", "http://127.0.0.1:1/health"])
+            except SystemExit as end:
+                assert end.code == 1
+            print([m for m in ("prometheus_client", "exporter.loki_mode_collector") if m in sys.modules])
+        """
+        answer = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        )
+
+        assert answer.stdout.splitlines()[-1:] == ["[]"], answer.stderr
+        with pytest.raises(AttributeError, match="LokiModeColector"):
+            _ = exporter.LokiModeColector
 
 
 class TestSources:
