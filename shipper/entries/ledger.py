@@ -128,6 +128,8 @@ class Account:
         segments.remove(segment)
         if not segments:
             del self.pending[segment.stream]
+        if not self.pending:
+            self.pending = {}  # one that was emptied keeps its table, and there are thousands of files
 
 
 NOWHERE = Chunk(0, 0, FRESH, FRESH, "")

@@ -35,6 +35,10 @@ class Chunk:
     context: str
 
 
+_NONE: set[int] = set()
+"""For each of ten thousand segments of a line each; never changed."""
+
+
 class Segment:
     """Lines of one chunk that go to one stream, in file order, as parallel sequences.
 
@@ -103,7 +107,7 @@ class Segment:
 
         That is also how far `starts` is past the line's offset.
         """
-        self._out: set[int] = set()
+        self._out = _NONE
 
     def __len__(self) -> int:
         return self._count
@@ -189,6 +193,7 @@ class Segment:
         if first == self.done:
             self.done = last
         else:
+            self._out = self._out or set()
             self._out.update(range(first, last))
         while self.done in self._out:
             self._out.discard(self.done)

@@ -53,21 +53,25 @@ class Workers:
 
     def _work(self) -> None:
         while (exchange := self._waiting.get()) is not None:
-            connection = exchange.connection
-            try:
-                if connection is None:
-                    connection = exchange.connection = Greeted(exchange.way, self._readiness)
-                exchange.end(_carry(exchange, connection), self._readiness)
-            except Exception as error:  # noqa: BLE001 - a thread that dies would leave its stream in flight for ever
-                if connection is not None:
-                    connection.close()
-                exchange.end(judge_failure(error, self._readiness), self._readiness)
-            self._ended.append(exchange)
+            self._end(exchange)
+            del exchange  # and with it thousands of lines, which are settled long before the next comes
             # The other order would leave a connection open that ends while we are closed.
             if self._closed:
                 self._drop_ended()
             else:
                 self._wake()
+
+    def _end(self, exchange: Exchange) -> None:
+        connection = exchange.connection
+        try:
+            if connection is None:
+                connection = exchange.connection = Greeted(exchange.way, self._readiness)
+            exchange.end(_carry(exchange, connection), self._readiness)
+        except Exception as error:  # noqa: BLE001 - a thread that dies would leave its stream in flight for ever
+            if connection is not None:
+                connection.close()
+            exchange.end(judge_failure(error, self._readiness), self._readiness)
+        self._ended.append(exchange)
 
     def _drop_ended(self) -> None:
         while self._ended:

@@ -24,6 +24,8 @@ AWAY_BYTES = 4 << 20
 _TURNS = 4
 """Chunks between looks at the queues: what was just read is pushed while it is still in the processor's
 caches."""
+_TURNS_OF_MANY = 1000
+"""The same where as many files share streams: as many chunks are worth a look at the head of each."""
 _LONG_HEAD_BYTES = 4096
 
 
@@ -59,7 +61,7 @@ class Reader:
             return True
         heap = [(self._head_ns(tracked), tracked.id, tracked) for tracked in members]
         heapq.heapify(heap)
-        for _ in range(max(len(heap), turns)):
+        for _ in range(max(turns, min(len(heap), _TURNS_OF_MANY))):
             if self._common.window.full or not heap:
                 break
             _, _, tracked = heapq.heappop(heap)

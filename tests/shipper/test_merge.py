@@ -43,6 +43,23 @@ def test_a_backlog_of_files_that_share_a_stream_arrives_in_order_of_time(
         assert shop.model.problems == []
 
 
+def test_of_thousands_of_files_as_many_are_read_as_can_be_pushed_meanwhile(
+    world: Callable[..., World],
+) -> None:
+    """All at once they would be in memory together: twenty megabytes that do not come back."""
+    shop = world()
+    for number in range(1200):
+        shop.write(f"{number}.jsonl", shop.line(f"{number:04}", ago_s=9000.0 - number))
+    engine = shop.start()
+
+    engine.pump()
+
+    read = [tracked.read for tracked in engine.files.all.values()]
+    assert sum(map(bool, read)) == 1000
+    shop.settle()
+    assert [line.split('"text": "')[1][:4] for line in shop.arrived()] == [f"{n:04}" for n in range(1200)]
+
+
 def test_a_file_that_begins_in_the_future_waits_for_no_other(world: Callable[..., World]) -> None:
     """Its first line gets the time of reading; those after it are hours old, and due in their turn."""
     shop = world(options=Options(Limits(entries=7), window_entries=40))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pathlib
 import socket
@@ -17,6 +18,7 @@ from pushing import Sent, encrypted, plain
 from shipper.push.answer import Action
 from shipper.push.connection import Connection, fetch
 from shipper.push.endpoint import Endpoint, push_url
+from shipper.push.exchange import Exchange
 from shipper.push.proxy import choose
 from shipper.push.tls import make_context
 
@@ -129,6 +131,18 @@ class Sip(Gateway):
             taken += len(sock.recv(200_000))
             time.sleep(0.05)
         sock.sendall(ACK)
+
+
+def test_what_has_ended_is_kept_by_no_thread(
+    gate: Callable[..., Gateway], sent: Callable[[Endpoint], Sent]
+) -> None:
+    """A thread may wait for its next push for ever, and a thousand lines with it."""
+    one = sent(plain(gate()))
+
+    one.push()
+
+    one.wait(lambda: not any(isinstance(found, Exchange) for found in gc.get_objects()))
+    assert one.threaded == 1
 
 
 def test_a_large_body_over_a_slow_line_has_the_time_it_takes(sent: Callable[[Endpoint], Sent]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 from hypothesis import given
@@ -49,6 +50,17 @@ def test_the_position_is_the_lowest_line_that_is_not_settled(order: list[int], c
     behind = {stream: floor.lowest for stream, floor in account.behind().items()}
     assert behind == ({A: 100 + 10 * left[0]} if left else {})
     assert account.clear == (not left)
+
+
+def test_of_a_settled_file_no_emptied_table_is_kept() -> None:
+    """There are thousands of them, and a dict keeps the room it once needed."""
+    account = Account()
+    lines = segment(account, 100, 5)
+    account.add(lines)
+
+    account.settle(lines, 0, 5)
+
+    assert sys.getsizeof(account.pending) == sys.getsizeof({})
 
 
 def test_a_stuck_stream_holds_back_no_other_of_its_file() -> None:
