@@ -99,12 +99,12 @@ class Discovery:
 
     def _walk(self, covered: Covered, under: str | None = None, unchanged: set[str] | None = None) -> Found:
         """Return what there is to look at; paths of known files that are as they were go to `unchanged`."""
-        by_path, resting = self._known.by_path, bool(self._known.resting)
+        by_path: dict[str, Tracked] = {} if self._known.resting else self._known.by_path
         note = (set() if unchanged is None else unchanged).add
 
         def passes(path: str, status: os.stat_result) -> bool:
             known = by_path.get(path)
-            if known is None or resting or not _is_as_it_was(known, status):
+            if known is None or not _is_as_it_was(known, status):
                 return False
             note(known.path)
             return True

@@ -49,8 +49,8 @@ class Publisher:
         status["loki"] = config.endpoint.base_url
         status["lines_per_second"] = self._pace.per_second(now_s, status["entries_sent"])
         status["uptime_seconds"] = round((wall_ns - self._started_ns) / 1e9, 1)
-        # With ten thousand files a look at all of them takes milliseconds: it may cost a third of a percent.
-        self._next_s = now_s + min(10.0, max(EVERY_S, 300 * (self._clock.monotonic() - now_s)))
+        # With ten thousand files a look at all of them takes milliseconds: it may cost a tenth of a percent.
+        self._next_s = now_s + min(10.0, max(EVERY_S, 1000 * (self._clock.monotonic() - now_s)))
         self._published.tell(status, now_s)
         problem = status["watch_problem"]
         if problem and problem != self._last_watch_problem:

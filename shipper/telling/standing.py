@@ -82,13 +82,13 @@ def _oldest_s(engine: Engine, now_s: float) -> float:
 def _lag(engine: Engine, source_names: list[str], wall_ns: int) -> dict[str, dict[str, float]]:
     lag = {name: _NO_LAG.copy() for name in source_names}
     for tracked in engine.files.all.values():
-        entry = lag.setdefault(tracked.source.name, _NO_LAG.copy())
+        entry = lag.get(tracked.source.name) or lag.setdefault(tracked.source.name, _NO_LAG.copy())
         entry["files"] += 1
-        settled = tracked.read
+        settled, size = tracked.read, tracked.size
         if not tracked.account.clear:
             settled = min(floor.lowest for floor in tracked.account.behind().values())
-        behind = max(0, tracked.size - settled)
-        if behind:
+        if settled < size:
+            behind = size - settled
             entry["bytes"] += behind
             entry["seconds"] = max(entry["seconds"], (wall_ns - tracked.mtime_ns) / 1e9)
     return lag

@@ -60,14 +60,14 @@ def test_a_directory_that_may_not_be_listed_degrades_the_health_until_it_may(
     shop = world()
     shop.write("in/a.jsonl", shop.line("x"))
     inside = str(shop.logs / "in")
-    real = os.scandir
+    real = os.open
 
-    def refusing(name: str) -> object:
+    def refusing(name: str, *arguments: int, **more: int) -> int:
         if name == inside:
             raise PermissionError(13, "Permission denied")
-        return real(name)
+        return real(name, *arguments, **more)
 
-    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(os, "open", refusing)
     engine = shop.start()
     shop.pump(30)
     assert not engine.caught_up
