@@ -13,7 +13,7 @@ from shipper.entries.stamp import STEP_BYTES, STEP_NS
 from shipper.entries.streams import Stream
 from shipper.entries.wire import Meta
 from shipper.follow.framing import Framed
-from shipper.keeping.positions import Moved
+from shipper.keeping.record import Moved
 from shipper.sources.base import FileInfo, Key, Parsed, Source
 
 StreamOf = Callable[[dict[str, str]], Stream]

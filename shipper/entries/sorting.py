@@ -13,7 +13,7 @@ from shipper.entries.segment import Chunk, Segment
 from shipper.entries.stamp import StampState, stamp_all
 from shipper.entries.streams import Stream
 from shipper.follow.framing import Framed
-from shipper.keeping.positions import Moved
+from shipper.keeping.record import Moved
 
 ENTRY_BYTES = 256 * 1024
 """Loki's `max_line_size` at its default."""

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from shipper.follow import identity
+from shipper.follow.content import holds
+from shipper.follow.held import is_spent
 from shipper.follow.phase import Phase
-from shipper.follow.tracked import Tracked, holds
+from shipper.follow.tracked import Tracked
 from shipper.follow.tree import Refused, open_regular
 
 WAIT_S = 12.0
@@ -132,7 +134,7 @@ def may_go_on(original: Tracked, now_s: float) -> bool:
     What was deleted long ago and is only held for what may come has nothing to do with a new file.
     """
     return original.phase is Phase.FOLLOWING or (
-        is_deleted(original) and (original.away or not original.is_spent(now_s))
+        is_deleted(original) and (original.away or not is_spent(original, now_s))
     )
 
 

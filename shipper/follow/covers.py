@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from shipper.follow.tree import Pattern, is_below, pattern
-from shipper.keeping.positions import GENERATIONS, FileRecord
+from shipper.keeping.positions import GENERATIONS
+from shipper.keeping.record import FileRecord
 from shipper.sources.base import Source
 
 _STATE_FILES = (*GENERATIONS, "dead-letters.jsonl")

@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable, Iterable
 from itertools import islice
 
+from shipper.follow.held import QUIET_S, is_spent, quiet_at_s
 from shipper.follow.known import Known
 from shipper.follow.phase import Happening, Phase
-from shipper.follow.tracked import QUIET_S, Tracked
+from shipper.follow.tracked import Tracked
 from shipper.follow.tree import Refused, open_regular
 
 
@@ -115,14 +116,14 @@ class Descriptors:
             self._known.close(tracked)
 
     def _let_held_go(self, excess: int) -> None:
-        spent = [t for t in self._known.open.values() if t.is_spent(self._now_s) and not _has_more(t)]
-        spent.sort(key=lambda t: t.quiet_at_s)
+        spent = [t for t in self._known.open.values() if is_spent(t, self._now_s) and not _has_more(t)]
+        spent.sort(key=quiet_at_s)
         for tracked in spent[:excess]:
             self._tell(
                 "held_file_let_go",
                 level="warning",
                 path=tracked.path,
-                quiet_s=round(self._now_s - tracked.quiet_at_s + QUIET_S),
+                quiet_s=round(self._now_s - quiet_at_s(tracked) + QUIET_S),
                 consequence="what is written into it from now on is not read; raise max_open_files",
             )
             if tracked.away:

@@ -8,7 +8,6 @@ import pathlib
 from collections.abc import Callable, Iterable
 
 from shipper.entries.streams import Stream
-from shipper.follow import rotation
 from shipper.follow.copies import Copies
 from shipper.follow.covers import Covers
 from shipper.follow.descriptors import Descriptors
@@ -21,7 +20,7 @@ from shipper.follow.restoring import Restoring
 from shipper.follow.rotation import Rotation
 from shipper.follow.search import Search
 from shipper.follow.tracked import Tracked
-from shipper.keeping.positions import FileRecord
+from shipper.keeping.record import FileRecord
 from shipper.sources.base import Source
 
 RESCAN_S = 10.0
@@ -250,8 +249,3 @@ class Files:
     def lose_floors(self, tracked: Tracked) -> None:
         """Count what must be read again and cannot be."""
         self._rotation.lose_floors(tracked)
-
-    @staticmethod
-    def is_quiet(tracked: Tracked, now_s: float) -> bool:
-        """Tell whether a file without a path will not grow any more, as far as one can know."""
-        return rotation.is_quiet(tracked, now_s)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from shipper.entries.stamp import SLOTS
+from shipper.follow.content import tail_of
 from shipper.follow.phase import Happening
 from shipper.follow.resting import Resting
-from shipper.follow.tracked import Tracked, tail_of
+from shipper.follow.tracked import Tracked
 from shipper.sources.base import Source
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from shipper.follow import identity
-from shipper.keeping.positions import FileRecord, encode_file
+from shipper.keeping.record import FileRecord, encode_file
 
 KEEP_S = 14 * 24 * 3600.0
 MOST = 10_000

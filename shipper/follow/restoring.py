@@ -15,7 +15,7 @@ from shipper.follow.phase import Phase
 from shipper.follow.search import Search, Sought
 from shipper.follow.tracked import Tracked
 from shipper.follow.tree import is_away
-from shipper.keeping.positions import FileRecord
+from shipper.keeping.record import FileRecord
 
 
 class Restoring:
@@ -208,17 +208,13 @@ def _fill(tracked: Tracked, record: FileRecord, streams: list[Stream]) -> None:
     tracked.dev, tracked.ino = record.dev, record.ino
     tracked.head_bytes, tracked.head = record.head_bytes, record.head
     tracked.read = tracked.scanned = record.read
-    tracked.own_state, tracked.clock_state = unpacked(record.state)
-    tracked.context = record.context
+    tracked.course.take(record)
     tracked.origin = record.origin or record.path
     tracked.size = record.size
     tracked.answer_last = record.answer_last
-    tracked.clocks = list(record.clocks)
-    tracked.moved = list(record.moved)
-    tracked.cuts = list(record.cuts)
-    tracked.eras = list(record.labels)
-    if tracked.eras and tracked.eras[-1].labels == tracked.info.labels:
-        tracked.eras.pop()
+    eras = tracked.course.eras
+    if eras and eras[-1].labels == tracked.info.labels:
+        eras.pop()
     account = tracked.account
     account.lines_acked = record.counts.get("acked", 0)
     account.lines_dead = record.counts.get("dead", 0)

@@ -7,12 +7,14 @@ import os
 from collections.abc import Callable
 
 from shipper.follow import identity
+from shipper.follow.content import tail_of
 from shipper.follow.descriptors import Descriptors
+from shipper.follow.held import is_spent, let_go_at_s, quiet_at_s
 from shipper.follow.known import Known
 from shipper.follow.phase import Happening, Phase
 from shipper.follow.restoring import Restoring
 from shipper.follow.search import Search
-from shipper.follow.tracked import Tracked, tail_of
+from shipper.follow.tracked import Tracked
 from shipper.follow.tree import Refused, is_away, open_regular
 
 _LOOK_S = 1.0
@@ -224,12 +226,12 @@ class Rotation:
         if draining and tracked.fd >= 0:
             self._look_for_more(tracked, now_s, version)
         if tracked.away and draining:
-            at_s = tracked.let_go_at_s if tracked.fd >= 0 else tracked.quiet_at_s
+            at_s = let_go_at_s(tracked) if tracked.fd >= 0 else quiet_at_s(tracked)
             if now_s >= at_s and _may_rest(tracked):
                 self._tell("file_away", path=tracked.path, offset=tracked.read)
                 self._restoring.rest(tracked, covered=True)
         elif tracked.account.clear and (
-            tracked.phase is Phase.GONE or (now_s >= tracked.let_go_at_s and tracked.read >= tracked.size)
+            tracked.phase is Phase.GONE or (now_s >= let_go_at_s(tracked) and tracked.read >= tracked.size)
         ):
             tracked.happened(Happening.FINISHED)
             self._known.forget(tracked)
@@ -246,16 +248,11 @@ class Rotation:
                 tracked.version = max(tracked.version, version)  # its record comes back
         if status.st_size != tracked.read:
             self._known.ready[tracked.id] = tracked
-        tracked.unfindable = status.st_nlink == 0 and not tracked.away and tracked.is_spent(now_s)
+        tracked.unfindable = status.st_nlink == 0 and not tracked.away and is_spent(tracked, now_s)
 
     def next_deadline_s(self) -> float:
         """Return when files without a path must be looked at again."""
         return self._look_at_s if self._known.draining else math.inf
-
-
-def is_quiet(tracked: Tracked, now_s: float) -> bool:
-    """Tell whether the unfinished last line of a file without a path is not waited for any more."""
-    return tracked.phase is Phase.DRAINING and not tracked.away and now_s >= tracked.quiet_at_s
 
 
 def _may_rest(tracked: Tracked) -> bool:

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from shipper.follow import identity, packed
+from shipper.follow.content import holds, tail_of
 from shipper.follow.known import Known
 from shipper.follow.listing import Listing
-from shipper.follow.tracked import Tracked, holds, tail_of
+from shipper.follow.tracked import Tracked
 from shipper.follow.tree import Refused, open_regular
-from shipper.keeping.positions import FileRecord
+from shipper.keeping.record import FileRecord
 
 _MOST_LISTED = 20_000
 """So many first KiB are kept within a turn."""

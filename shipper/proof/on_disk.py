@@ -15,11 +15,12 @@ from shipper.entries.sorting import BY_OWN_TIME, sort_lines
 from shipper.entries.stamp import FRESH
 from shipper.entries.streams import Registry, Stream
 from shipper.follow import identity
+from shipper.follow.content import holds, scan_for_newline
 from shipper.follow.covers import Covers
 from shipper.follow.framing import Framed, frame
-from shipper.follow.tracked import holds, scan_for_newline
 from shipper.follow.tree import walk
-from shipper.keeping.positions import FileRecord, Positions
+from shipper.keeping.positions import Positions
+from shipper.keeping.record import FileRecord
 from shipper.proof.selectors import Family, family
 from shipper.reading.chunks import masked
 from shipper.redact.redactor import Redactor

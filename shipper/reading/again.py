@@ -86,7 +86,7 @@ class Again:
         # no time any more (another version of us parses) gets a clock now.
         hung = policy is None and done.clock_state != first.clock_state
         if hung:
-            tracked.clocks.append(clock_entry(chunk.start, end, now_ns, self._common.options.policy))
+            tracked.course.clocks.append(clock_entry(chunk.start, end, now_ns, self._common.options.policy))
         version = max(tracked.version, self._common.saves.next if hung else 0)
         self._fetch_strays(tracked, wanted, chunk, end, done)
         rest = Chunk(end, end, done.own_state, done.clock_state, done.context)
@@ -201,8 +201,8 @@ class Again:
         The line at the offset may be none of them: the chunk before it was read again, and what follows has
         its own time. Those after it count all the same.
         """
-        stamps = [ns for _, stop, ns, *_ in tracked.clocks if stop > lowest]
-        moved = tracked.moved
+        stamps = [ns for _, stop, ns, *_ in tracked.course.clocks if stop > lowest]
+        moved = tracked.course.moved
         stamps += [entry.stamp for entry in moved if entry.to == "restamped" and entry.first >= lowest]
         return min(stamps, default=self._common.clock.time_ns())
 
@@ -212,7 +212,7 @@ class Again:
         No policy: none is remembered, because no decision hung on it.
         """
         end = tracked.read
-        for start, stop, ns, *policy in tracked.clocks:
+        for start, stop, ns, *policy in tracked.course.clocks:
             if start <= offset < stop:
                 return stop, ns, _policy(policy) if policy else self._common.options.policy
             if start > offset:
@@ -232,7 +232,7 @@ def _policy(numbers: list[int]) -> Policy:
 
 def _info_at(tracked: Tracked, offset: int, end: int) -> tuple[FileInfo, int]:
     """Return the labels by which the lines at `offset` were sorted first, and up to where, `end` at most."""
-    for era in tracked.eras:
+    for era in tracked.course.eras:
         if offset < era.until:
             return replace(tracked.info, labels=era.labels), min(end, era.until)
     return tracked.info, end
@@ -240,7 +240,7 @@ def _info_at(tracked: Tracked, offset: int, end: int) -> tuple[FileInfo, int]:
 
 def _cut_at(tracked: Tracked, offset: int, end: int) -> tuple[int, bool]:
     """Return up to where a chunk may go, and whether a line ends there without a newline."""
-    cut = min((cut for cut in tracked.cuts if cut > offset), default=end + 1)
+    cut = min((cut for cut in tracked.course.cuts if cut > offset), default=end + 1)
     return min(end, cut), cut <= end
 
 

@@ -11,9 +11,10 @@ from shipper.entries.parts import text_sizes
 from shipper.entries.segment import Chunk
 from shipper.entries.sorting import Policy, Sorted, sort_lines
 from shipper.entries.streams import Stream
+from shipper.follow.content import scan_for_newline
 from shipper.follow.framing import Framed, frame
 from shipper.follow.lines import Lines
-from shipper.follow.tracked import Tracked, scan_for_newline
+from shipper.follow.tracked import Tracked
 from shipper.redact.redactor import Hit, Redactor
 from shipper.sources.base import FileInfo
 from shipper.state import Common
@@ -84,7 +85,7 @@ class Chunks:
                 info or tracked.info,
                 tracked.slot,
                 tracked.account,
-                tracked.moved,
+                tracked.course.moved,
                 tracked.origin,
             ),
             chunk,
@@ -112,5 +113,5 @@ def peek_ns(tracked: Tracked, offset: int) -> int:
     """Return the time of the line at an offset, 0 where it has none."""
     piece = os.pread(tracked.fd, PEEK_BYTES, offset)
     framed = frame(piece, offset, finished=b"\n" not in piece)
-    owns = tracked.source.parse(framed.lines[:1], tracked.info, tracked.context).owns
+    owns = tracked.source.parse(framed.lines[:1], tracked.info, tracked.course.context).owns
     return owns[0] if owns and owns[0] is not None else 0

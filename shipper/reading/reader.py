@@ -10,10 +10,12 @@ from shipper.entries.merge import SLACK_NS
 from shipper.entries.segment import Chunk
 from shipper.entries.sorting import Sorted
 from shipper.follow import identity
+from shipper.follow.content import LINE_SCAN_BYTES, holds
 from shipper.follow.files import Files
 from shipper.follow.framing import frame
+from shipper.follow.held import is_quiet
 from shipper.follow.phase import Phase
-from shipper.follow.tracked import LINE_SCAN_BYTES, Tracked, holds
+from shipper.follow.tracked import Tracked
 from shipper.reading.again import Again, clock_entry
 from shipper.reading.chunks import Chunks, TooLong, peek_ns
 from shipper.sending.sender import Sender
@@ -61,13 +63,16 @@ class Reader:
             return True
         heap = [(self._head_ns(tracked), tracked.id, tracked) for tracked in members]
         heapq.heapify(heap)
-        for _ in range(max(turns, min(len(heap), _TURNS_OF_MANY))):
-            if self._common.window.full or not heap:
-                break
+        left = max(turns, min(len(heap), _TURNS_OF_MANY))
+        while heap and left and not self._common.window.full:
             _, _, tracked = heapq.heappop(heap)
             until_ns = heap[0][0] + SLACK_NS if heap else float("inf")
-            if self._step(tracked, until_ns, now_s):
+            read = tracked.read
+            more = self._step(tracked, until_ns, now_s)
+            if more:
                 heapq.heappush(heap, (self._head_ns(tracked), tracked.id, tracked))
+            # Those that cannot go on now, be it a thousand, take no turn from the others.
+            left -= more or tracked.read != read
         return bool(heap)
 
     def _head_ns(self, tracked: Tracked) -> int:
@@ -123,7 +128,7 @@ class Reader:
     def _go_on(self, tracked: Tracked, until_ns: float, now_s: float) -> bool:  # noqa: C901, PLR0911 - each return is one outcome
         """Read the next chunk at the file's cursor."""
         files = self._files
-        finished = files.is_quiet(tracked, now_s)
+        finished = is_quiet(tracked, now_s)
         floors = tracked.account.floors
         if (
             floors
@@ -144,7 +149,8 @@ class Reader:
             return False
         framed, hits = self._chunks.masked(framed)
         now_ns = self._common.clock.time_ns()
-        chunk = Chunk(tracked.read, framed.end, tracked.own_state, tracked.clock_state, tracked.context)
+        course = tracked.course
+        chunk = Chunk(tracked.read, framed.end, course.own_state, course.clock_state, course.context)
         policy = self._common.options.policy
         done = self._chunks.sort(tracked, framed, chunk, now_ns, policy, until_ns)
         if not self._bury(tracked, done):
@@ -154,11 +160,11 @@ class Reader:
             end = chunk.end = framed.starts[done.taken]
         is_cut = finished and piece[end - tracked.read - 1 : end - tracked.read] != b"\n"
         if is_cut:
-            tracked.cuts.append(end)
+            course.cuts.append(end)
         if done.hung_on_clock:
-            tracked.clocks.append(clock_entry(chunk.start, end, now_ns, policy))
-        tracked.own_state, tracked.clock_state = done.own_state, done.clock_state
-        tracked.context = done.context
+            course.clocks.append(clock_entry(chunk.start, end, now_ns, policy))
+        course.own_state, course.clock_state = done.own_state, done.clock_state
+        course.context = done.context
         used = end - tracked.read
         tail = (
             tracked.tail + piece[:used]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from shipper.entries.beside import is_restamped
-from shipper.keeping.positions import Moved
+from shipper.keeping.record import Moved
 from shipper.push.answer import Action, Verdict
 from shipper.push.retry import PROBE_S
 from shipper.sending.batch import Batch
@@ -198,7 +198,7 @@ class Answers:
                 queue.first_failure_s = now_s
             return
         start = segment.starts[index]
-        tracked.moved.append(Moved(segment.stream.index, start, start, "dead"))
+        tracked.course.moved.append(Moved(segment.stream.index, start, start, "dead"))
         self._lanes.settle(batch)
         segment.account.lines_dead += 1
         self._burial.dropped += 1

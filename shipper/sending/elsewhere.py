@@ -5,7 +5,7 @@ from __future__ import annotations
 from shipper.entries.beside import backfill_labels, restamped_labels, with_original
 from shipper.entries.stamp import ANSWER_RESIDUE, STEP_NS
 from shipper.entries.streams import Stream
-from shipper.keeping.positions import Moved
+from shipper.keeping.record import Moved
 from shipper.push.answer import Verdict
 from shipper.sending.batch import Batch
 from shipper.sending.lanes import Lanes
@@ -42,7 +42,7 @@ class Elsewhere:
         version = self._common.saves.now()
         for segment, first, last in batch.slices:
             tracked = self._lanes.file_of(segment)
-            tracked.moved.append(
+            tracked.course.moved.append(
                 Moved(segment.stream.index, segment.starts[first], segment.starts[last - 1], "backfill")
             )
             hours: dict[Stream, list[int]] = {}
@@ -62,7 +62,9 @@ class Elsewhere:
             tracked = self._lanes.file_of(segment)
             base = {k: v for k, v in segment.stream.labels.items() if k != "backfill"}
             stream = self._common.registry.stream(restamped_labels(base), version)
-            noted = {moved.first: at for at, moved in enumerate(tracked.moved) if moved.to == "restamped"}
+            noted = {
+                moved.first: at for at, moved in enumerate(tracked.course.moved) if moved.to == "restamped"
+            }
             stamps = []
             metas = []
             for index in range(first, last):
@@ -73,10 +75,12 @@ class Elsewhere:
                 start = segment.starts[index]
                 # A line has one such note, however often it is stamped anew.
                 if start in noted:
-                    before = tracked.moved[noted[start]]
-                    tracked.moved[noted[start]] = Moved(before.stream, start, start, "restamped", stamp)
+                    before = tracked.course.moved[noted[start]]
+                    tracked.course.moved[noted[start]] = Moved(
+                        before.stream, start, start, "restamped", stamp
+                    )
                 else:
-                    tracked.moved.append(Moved(segment.stream.index, start, start, "restamped", stamp))
+                    tracked.course.moved.append(Moved(segment.stream.index, start, start, "restamped", stamp))
                 stamps.append(stamp)
                 metas.append(with_original(segment.metas[index], segment.stamps[index]))
             self._lanes.move(segment, stream, list(range(first, last)), version, stamps, metas)

@@ -9,6 +9,7 @@ import pytest
 from shipper_world import World
 
 from shipper.follow.tracked import Tracked
+from shipper.reading import reader
 from shipper.state import Options
 
 Make = Callable[..., World]
@@ -60,6 +61,27 @@ def test_room_for_one_file_does_not_cost_a_look_at_all_others(
 
     assert texts(one) == [f"{number:03}" for number in range(320)]
     assert len(looks) <= 3 * 320
+
+
+def test_files_that_cannot_be_opened_take_no_turn_from_one_that_is(
+    world: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of thousands some are read at a time: were those it that wait for a descriptor, none would get one."""
+    monkeypatch.setattr(reader, "_TURNS_OF_MANY", 2)
+    one = world(max_open=1)
+    path = one.write("held.jsonl", one.line("held 0"))
+    one.start()
+    one.settle()
+    with path.open("ab") as held:
+        path.unlink()
+        for number in range(10):
+            one.write(f"{number}.jsonl", one.line(f"waits {number}", ago_s=60.0))
+        held.write(f"{one.line('held 1')}\n".encode())
+    one.pump(8.0)
+
+    assert texts(one) == ["held 0", "held 1"]
+    one.settle()
+    assert len(texts(one)) == 12
 
 
 def test_unfinished_lines_are_not_looked_at_again_and_again(world: Make) -> None:

@@ -11,7 +11,7 @@ from typing import IO
 import pytest
 from shipper_world import World
 
-from shipper.follow.tracked import HOLD_S
+from shipper.follow.held import HOLD_S
 from shipper.state import Options
 
 Make = Callable[..., World]

@@ -9,20 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.keeping.positions import (
-    GENERATIONS,
-    Behind,
-    FileRecord,
-    Moved,
-    Positions,
-    decode,
-    encode,
-    encode_file,
-    load,
-    load_lean,
-    pieces,
-    save,
-)
+from shipper.keeping.positions import GENERATIONS, Positions, decode, encode, load, load_lean, pieces, save
+from shipper.keeping.record import Behind, FileRecord, Moved, encode_file
 
 RECORD = FileRecord(
     id=7,

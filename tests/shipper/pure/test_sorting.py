@@ -13,7 +13,7 @@ from shipper.entries.sorting import FUTURE_NS, MINUTE_NS, Policy, Sorted, sort_l
 from shipper.entries.stamp import FRESH, StampState
 from shipper.entries.streams import Registry
 from shipper.follow.framing import frame
-from shipper.keeping.positions import Moved
+from shipper.keeping.record import Moved
 from shipper.sources.jsonl import Jsonl
 from shipper.times import rfc3339
 
