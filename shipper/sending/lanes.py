@@ -17,6 +17,7 @@ from shipper.sending.stream_queue import Queue
 from shipper.state import Common
 
 _MANY_QUEUES = 100
+_MANY_FILES = 1000
 
 
 class Lanes:
@@ -36,6 +37,8 @@ class Lanes:
         self.queues: dict[Stream, Queue] = {}
         self.busy: dict[Stream, Queue] = {}
         self._files: dict[int, Tracked] = {}
+        """Of all lines in memory, by account."""
+        self._forget_at = _MANY_FILES
         self.floored: dict[int, Tracked] = {}
         """Files of which lines have left memory, to be read again when their stream takes lines."""
 
@@ -64,6 +67,8 @@ class Lanes:
     def put(self, tracked: Tracked, segment: Segment) -> None:
         """Queue lines that were read."""
         queue = self._queue(segment.stream)
+        if len(self._files) >= self._forget_at:
+            self._forget_files()
         self._files[id(segment.account)] = tracked
         now_s = self._common.clock.monotonic()
         if segment.since_s == math.inf:
@@ -156,6 +161,8 @@ class Lanes:
         replaced: dict[Segment, Segment] = {}
         waiting = [segment for batch in reversed(queue.work) for segment, _, _ in batch.slices]
         for old in dict.fromkeys([*waiting, *queue.segments]):
+            if old.settled:
+                continue
             new = refitted(old, limit.bytes, self.file_of(old).origin)
             if new is not None:
                 replaced[old] = new
@@ -173,9 +180,10 @@ class Lanes:
             if "backfill" in stream.labels and queue.is_spent(now_s, self._common.saves.durable):
                 del self.queues[stream]
 
-    def forget_file(self, tracked: Tracked) -> None:
-        """Let go of a file that is done: nothing of it is in memory any more."""
-        self._files.pop(id(tracked.account), None)
+    def _forget_files(self) -> None:
+        """Let go of the files of which nothing is unsettled: one that is gone would be kept for ever."""
+        self._files = {key: tracked for key, tracked in self._files.items() if not tracked.account.clear}
+        self._forget_at = max(_MANY_FILES, 2 * len(self._files))
 
     def _wake_file(self, segment: Segment) -> None:
         tracked = self.file_of(segment)

@@ -44,7 +44,6 @@ class Sender:
         self.accepts = self._lanes.accepts
         self.put = self._lanes.put
         self.oldest_since_s = self._lanes.oldest_since_s
-        self.forget_file = self._lanes.forget_file
         self.flushing = False
         """True: nothing waits for a fuller batch."""
         self.hurry = False

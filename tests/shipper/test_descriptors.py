@@ -10,6 +10,7 @@ from shipper_world import World
 
 from shipper.follow.tracked import Tracked
 from shipper.reading import reader
+from shipper.sending import lanes
 from shipper.state import Options
 
 Make = Callable[..., World]
@@ -82,6 +83,21 @@ def test_files_that_cannot_be_opened_take_no_turn_from_one_that_is(
     assert texts(one) == ["held 0", "held 1"]
     one.settle()
     assert len(texts(one)) == 12
+
+
+def test_files_of_which_all_is_settled_are_forgotten_by_the_queues(
+    world: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a file an hour, and all that is known of it, a year would fill the memory."""
+    monkeypatch.setattr(lanes, "_MANY_FILES", 4)
+    one = world()
+    engine = one.start()
+    for number in range(20):
+        one.write(f"{number:02}.jsonl", one.line(f"{number:02}"))
+        one.settle()
+
+    assert texts(one) == [f"{number:02}" for number in range(20)]
+    assert len(engine.sender._lanes._files) <= 4
 
 
 def test_unfinished_lines_are_not_looked_at_again_and_again(world: Make) -> None:
