@@ -28,6 +28,7 @@ LINES = 1_000_000
 LINE_BYTES = 245
 LONG_LINE_BYTES = 100_000
 LINES_A_SECOND = 1_000
+CALM_LOOKS = 6
 ROUNDS = 5
 HERE = Path(__file__).resolve().parent
 KINDS = ("iteration_start", "iteration_complete", "phase_change", "council_vote", "code_review_start")
@@ -183,11 +184,13 @@ def _session_start(number: int) -> str:
 
 
 def _wait_until_calm(pid: int) -> None:
-    last = cpu_s(pid)
+    """Wait until hardly anything was done for so long that the last save is over as well."""
+    last, calm = cpu_s(pid), 0
     for _ in range(120):
         time.sleep(2)
         now = cpu_s(pid)
-        if now - last < 0.15:
+        calm = calm + 1 if now - last < 0.15 else 0
+        if calm == CALM_LOOKS:
             return
         last = now
 
