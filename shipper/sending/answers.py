@@ -89,9 +89,7 @@ class Answers:
                 bytes=self._common.entry_limit.bytes,
                 consequence="longer lines are split into parts of this size from now on",
             )
-            for tracked in self._lanes.floored.values():
-                for floor in tracked.account.floors.values():
-                    floor.settled = frozenset()  # parts of another split
+            self._lanes.forget_parts()
         queue.work.append(batch)
         if self._lanes.refit(queue, now_s):
             return True
@@ -119,7 +117,7 @@ class Answers:
     @staticmethod
     def _reached(queue: Queue) -> None:
         queue.rounds.succeeded()
-        queue.probing = False
+        queue.probing = queue.shed = False
         queue.first_failure_s = None
         queue.reason = ""
 

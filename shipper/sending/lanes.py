@@ -46,6 +46,7 @@ class Lanes:
         """Go on by the options of now. What waits is tried at once: its cause may be what was mended."""
         self._policy = policy
         metadata = self._common.options.structured_metadata
+        self.forget_parts()
         for queue in self.queues.values():
             queue.rounds.policy = policy
             queue.not_before_s = -math.inf
@@ -58,7 +59,12 @@ class Lanes:
         queue = self.queues.get(stream)
         if queue is None:
             return True
-        return not queue.parked and not (queue.rounds.open and queue.busy)
+        if queue.parked or ((queue.rounds.open or queue.probing) and queue.busy):
+            return False
+        if queue.struggles and queue.busy:
+            # Its lines could fill the memory, and no other stream would ever be read.
+            return not queue.segments and not self._window.half_full
+        return True
 
     def misses(self, stream: Stream) -> bool:
         """Tell whether lines of the stream have left memory, of whatever file."""
@@ -87,8 +93,7 @@ class Lanes:
         oldest_s = math.inf
         found = False
         for queue in self.busy.values():
-            batches = [*queue.work, *([queue.in_flight] if queue.in_flight else [])]
-            for segment in [*queue.segments, *(part[0] for batch in batches for part in batch.slices)]:
+            for segment in [*queue.segments, *(part[0] for b in queue.under_way() for part in b.slices)]:
                 oldest_s = min(oldest_s, segment.since_s)
                 found = True
         for tracked in self.floored.values():
@@ -142,17 +147,41 @@ class Lanes:
         segments = list(queue.segments)
         segments += [segment for batch in queue.work for segment, _, _ in batch.slices]
         for segment in dict.fromkeys(segments):
-            if segment.settled:
-                continue
-            self._window.bytes -= segment.unsettled_weight
-            self._window.entries -= segment.account.drop(segment)
-            self._wake_file(segment)
+            if not segment.settled:
+                self._drop(segment)
         queue.segments.clear()
         queue.work.clear()
         queue.entries = queue.bytes = 0
         queue.oldest_s = math.inf
         queue.parked = True
         queue.pushed_oldest = None
+
+    def forget_parts(self) -> None:
+        """Let all parts of a line that is read again be sent: by another limit they are others."""
+        for tracked in self.floored.values():
+            for floor in tracked.account.floors.values():
+                floor.settled = frozenset()
+
+    def shed(self, queue: Queue) -> None:
+        """Let lines that were never pushed leave memory; what is under way stays, and what is before it."""
+        last: dict[int, int] = {}
+        under_way = [(segment, end) for batch in queue.under_way() for segment, _, end in batch.slices]
+        for segment, end in [*under_way, *((s, len(s)) for s in queue.segments if s.taken)]:
+            account = id(segment.account)
+            last[account] = max(last.get(account, -1), segment.starts[end - 1])
+        kept = []
+        for segment in queue.segments:
+            if segment.taken or segment.starts[0] <= last.get(id(segment.account), -1):
+                kept.append(segment)
+            else:
+                self._drop(segment)
+        queue.wait_for(kept)
+        queue.shed = True
+
+    def _drop(self, segment: Segment) -> None:
+        self._window.bytes -= segment.unsettled_weight
+        self._window.entries -= segment.account.drop(segment)
+        self._wake_file(segment)
 
     def refit(self, queue: Queue, now_s: float) -> bool:
         """Split lines in memory that are longer than Loki takes; return True where there was one."""

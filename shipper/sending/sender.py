@@ -16,6 +16,10 @@ from shipper.sending.transport import Push, Transport
 from shipper.state import Common
 
 _STREAM_REASONS = frozenset({"rate_limited", "stream_limit", "too_new"})
+SLOW_S = 5.0
+"""A push that takes longer may be one that is never answered."""
+MOST_STRUGGLING = 8
+"""Pushes under way of streams that are refused or not answered: half of what may be under way at all."""
 _STORED_NOTHING = frozenset({"too_large", "rate_limited"})
 """What Loki refused so does not count for its rates."""
 
@@ -70,16 +74,13 @@ class Sender:
 
     @property
     def away(self) -> bool:
-        """True when nothing is taken at all.
-
-        Some stream's circuit is open, and no other has had an ack since.
-        """
-        opened = [
+        """True when nothing is taken: a push failed as it does without a Loki, and none got on since."""
+        failed = [
             queue.first_failure_s
             for queue in self.queues.values()
-            if queue.rounds.open and queue.first_failure_s is not None and queue.reason not in _STREAM_REASONS
+            if queue.first_failure_s is not None and queue.reason not in _STREAM_REASONS
         ]
-        return bool(opened) and self._answers.last_ack_s < min(opened)
+        return bool(failed) and self._answers.last_ack_s < min(failed)
 
     @property
     def idle(self) -> bool:
@@ -95,13 +96,18 @@ class Sender:
                 answered.push.queue.paced_until_s -= self._pause_s(len(answered.push.batch.body))
             self._answers.handle(answered, now_s)
         self._make_room(now_s)
+        struggling = sum(q.struggles and q.in_flight is not None for q in self.busy.values())
         for queue in list(self.busy.values()):
-            queue.waits_for_save = False
+            queue.waits_for_save = queue.waits_for_turn = False
             if queue.parked and now_s >= queue.not_before_s:
                 queue.parked = False
                 queue.probing = True
             if queue.in_flight is None and now_s >= max(queue.not_before_s, queue.paced_until_s):
-                self._push(queue, now_s)
+                if queue.struggles and struggling >= MOST_STRUGGLING:
+                    queue.waits_for_turn = True
+                else:
+                    self._push(queue, now_s)
+                    struggling += queue.struggles and queue.in_flight is not None
             if not queue.busy and not queue.parked:
                 del self.busy[queue.stream]
                 self._lanes.forget_backfill(now_s)
@@ -110,7 +116,7 @@ class Sender:
         """Return the monotonic time at which `turn` has something to do, as far as no answer comes before."""
         deadline = math.inf
         for queue in self.busy.values():
-            if queue.in_flight is None and not queue.waits_for_save:
+            if queue.in_flight is None and not (queue.waits_for_save or queue.waits_for_turn):
                 at = max(queue.not_before_s, queue.paced_until_s)
                 if not queue.work and not queue.parked and not self._due(queue, math.inf):
                     at = max(at, queue.oldest_s + self._common.options.batch_wait_s)
@@ -168,7 +174,8 @@ class Sender:
         )
 
     def _make_room(self, now_s: float) -> None:
-        """Let the lines of refused streams leave memory, as long as another stream gets on."""
+        """Let the lines of refused streams leave memory: where others get on, or would if they were read."""
+        self._shed(now_s)
         for queue in list(self.busy.values()):
             since = queue.first_failure_s
             if (
@@ -183,3 +190,23 @@ class Sender:
                 self._lanes.park(queue)
                 queue.not_before_s = max(queue.not_before_s, now_s)
                 self._common.tell("stream_parked", stream=repr(queue.stream), reason=queue.reason)
+
+    def _shed(self, now_s: float) -> None:
+        """Let what waits behind a failing or very slow push make room, where nothing could be read for it."""
+        window = self._common.window
+        if not window.full:
+            return
+        stuck = [
+            queue
+            for queue in self.busy.values()
+            if queue.segments
+            and (
+                queue.first_failure_s is not None
+                or (queue.in_flight is not None and now_s >= queue.in_flight_since_s + SLOW_S)
+            )
+        ]
+        for queue in sorted(stuck, key=lambda queue: -queue.entries):
+            if not window.half_full:
+                return
+            self._lanes.shed(queue)
+            self._common.tell("stream_shed", level="debug", stream=repr(queue.stream), reason=queue.reason)

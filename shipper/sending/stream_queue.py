@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from shipper.entries.segment import Segment
@@ -37,10 +38,14 @@ class Queue:
     paced_until_s: float = 0.0
     waits_for_save: bool = False
     """Something to push rests on a decision that is not durable yet."""
+    waits_for_turn: bool = False
+    """It struggles, and so do those that are under way: one of them must end first."""
     parked: bool = False
     """Its lines have left memory, and are skipped in reading until it is taken again."""
     probing: bool = False
     """It was parked, and takes a few lines to find out whether they are taken now."""
+    shed: bool = False
+    """Lines of it have left memory since the last answer, because there was no room for others."""
     limit_bytes: int | None = None
     """A limit that Loki's answer stated."""
     fitted_bytes: int = 0
@@ -57,6 +62,15 @@ class Queue:
     def busy(self) -> bool:
         """True while anything waits or is in flight."""
         return bool(self.segments or self.work or self.in_flight)
+
+    @property
+    def struggles(self) -> bool:
+        """True while it is not known whether its lines are taken at all."""
+        return self.first_failure_s is not None or self.shed
+
+    def under_way(self) -> list[Batch]:
+        """Return what was pushed, or will be before anything new."""
+        return [*self.work, *([self.in_flight] if self.in_flight else [])]
 
     def is_spent(self, now_s: float, durable: int) -> bool:
         """Tell whether nothing would be different with a new one."""
@@ -81,17 +95,22 @@ class Queue:
         waiting = [segments.get(segment, segment) for segment in self.segments]
         if not waiting:
             self.oldest_s = now_s
-        self.segments = deque([*(new for new in segments.values() if new not in waiting), *waiting])
+        self.wait_for([*(new for new in segments.values() if new not in waiting), *waiting])
+
+    def wait_for(self, segments: Iterable[Segment]) -> None:
+        """Let these wait, and nothing else."""
+        self.segments = deque(segments)
         self.entries = sum(len(segment) - segment.taken for segment in self.segments)
         self.bytes = sum(segment.weight(segment.taken) for segment in self.segments)
+        if not self.segments:
+            self.oldest_s = math.inf
 
     def repack(self, *, metadata: bool) -> int:
         """Make what waits anew, with metadata or without; return by how many bytes it has grown."""
         grown = 0
         for batch in self.work:
             batch.body = b""
-        batches = [*self.work, *([self.in_flight] if self.in_flight else [])]
-        waiting = [segment for batch in batches for segment, _, _ in batch.slices]
+        waiting = [segment for batch in self.under_way() for segment, _, _ in batch.slices]
         for segment in dict.fromkeys([*waiting, *self.segments]):
             before = segment.unsettled_weight
             segment.pack(metadata=metadata)

@@ -294,10 +294,10 @@ def test_a_renamed_file_whose_lines_cannot_be_sent_does_not_keep_the_shipper_bus
 @pytest.mark.parametrize("pause_s", [0.0, 0.5, 9.0])
 @pytest.mark.parametrize("max_open", [512, 1])
 @pytest.mark.parametrize("down", [False, True])
-def test_a_copy_made_over_the_one_before_is_not_sent_again(  # noqa: PLR0913, PLR0917 - what differs of one story
-    world: Make, backup: str, counts: tuple[int, ...], pause_s: float, max_open: int, down: bool
+def test_a_copy_made_over_the_one_before_is_not_sent_again(
+    world: Make, backup: str, counts: tuple[int, ...], pause_s: float, max_open: int, *, down: bool
 ) -> None:
-    """`cp a.jsonl a.bak; : > a.jsonl`, again and again: the inode of the backup holds another content each time."""
+    """`cp a.jsonl a.bak; : > a.jsonl`, again and again: the backup holds another content each time."""
     one = world(max_open=max_open)
     path = one.write("a.jsonl")
     one.start()
