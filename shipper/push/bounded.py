@@ -24,6 +24,8 @@ class Bounded:
         self._readers = 0
         self._closed = False
         self._put_back = b""
+        self.ended = False
+        """The peer has closed its side, and somebody was told so."""
 
     def arm(self) -> None:
         """Let the next wait end at the deadline; raises `TimeoutError` when that has passed."""
@@ -53,7 +55,9 @@ class Bounded:
             buffer[: len(taken)] = taken
             return len(taken)
         self.arm()
-        return self.sock.recv_into(buffer)
+        count = self.sock.recv_into(buffer)
+        self.ended = not count
+        return count
 
     def makefile(self, mode: str) -> io.BufferedReader:
         """Return a reader; the socket is closed when both it and all its readers are.

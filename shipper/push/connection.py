@@ -28,6 +28,7 @@ UPLOAD_BPS = 16 * 1024
 IDLE_ENDS = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError, ssl.SSLEOFError)
 """How it shows that the server has closed a connection that was idle."""
 
+_MOST_PROVISIONAL = 8
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -135,13 +136,27 @@ class Connection:
             self._greet(self)
         bounded = self._opened(deadline_s)
         head = self._requests.head(method, path, headers, None if body is None else len(body))
-        bounded.sendall(head + (body or b""))
+        try:
+            bounded.sendall(head + (body or b""))
+        except (BrokenPipeError, ConnectionResetError) as error:
+            return self._refusal(method, bounded, limit_bytes, error)
         return self._read(method, bounded, limit_bytes)
+
+    def _refusal(self, method: str, bounded: Bounded, limit_bytes: int, error: OSError) -> Answer:
+        """Return the answer of who refuses a push by its beginning, and closes before it has all of it."""
+        try:
+            answer = self._read(method, bounded, limit_bytes)
+        except (OSError, http.client.HTTPException):
+            raise error from None
+        self.close()
+        if answer.status < HTTPStatus.BAD_REQUEST:
+            raise error
+        return answer
 
     def _read(self, method: str, bounded: Bounded, limit_bytes: int) -> Answer:
         response = http.client.HTTPResponse(bounded, method=method)  # type: ignore[arg-type]
         try:
-            response.begin()
+            _begin(response, bounded)
             text = response.read(limit_bytes)
             goes_on = response.isclosed() and not response.will_close and not bounded.holds_more
         finally:
@@ -171,6 +186,19 @@ class Connection:
             sock.close()
             raise
         return Bounded(sock, deadline_s)
+
+
+def _begin(response: http.client.HTTPResponse, bounded: Bounded) -> None:
+    """Read the head of the answer, after those of provisional ones; raises where it is cut off."""
+    for _ in range(_MOST_PROVISIONAL):
+        response.begin()
+        if bounded.ended:
+            # http.client takes the end of a connection for the end of a head.
+            raise http.client.HTTPException("the answer ended within its head")
+        if response.status >= HTTPStatus.OK or response.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            return
+        response.headers = None  # type: ignore[assignment]  # so it begins anew with the next head
+    raise http.client.HTTPException("no final answer")
 
 
 def allowed_s(endpoint: Endpoint, body_bytes: int) -> float:

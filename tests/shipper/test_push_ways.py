@@ -443,3 +443,70 @@ def test_a_context_needs_files_that_fit(tmp_path: pathlib.Path) -> None:
 
     with pytest.raises(ValueError, match=r"client_cert_file: .* no certificate with its key"):
         make_context("", cert, other)
+
+
+# ---- answers before, beside and without what they answer
+
+
+class Early(Gateway):
+    """Refuses a push by its head, and closes while the body is still coming."""
+
+    def talk(self, sock: socket.socket, lines: object) -> None:
+        """Read one head, answer, and reset the connection: much of the body is unread."""
+        line = lines.readline()  # type: ignore[attr-defined]
+        while lines.readline().strip():  # type: ignore[attr-defined]
+            pass
+        if b"/ready" in line:
+            sock.sendall(READY)
+            self.talk(sock, lines)
+            return
+        text = b"http: request body too large"
+        sock.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_who_refuses_a_push_before_it_is_all_there_is_heard(
+    sent: Callable[[Endpoint], Sent], *, kept: bool
+) -> None:
+    """The push is split then; else the same one would be sent for ever."""
+    gateway = Early()
+    client = sent(plain(gateway, timeout_s=5.0))
+    verdicts = [client.push(b"x" * 20_000_000) for _ in range(1 + kept)]
+    gateway.close()
+
+    assert [(verdict.action, verdict.status) for verdict in verdicts] == [(Action.SPLIT, 413)] * len(verdicts)
+
+
+@pytest.mark.parametrize(
+    "before", [b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", b"HTTP/1.1 102 Wait\r\n\r\n"]
+)
+def test_what_comes_before_the_answer_is_no_answer(
+    gate: Callable[..., Gateway], sent: Callable[[Endpoint], Sent], before: bytes
+) -> None:
+    """Whoever reads it: a thread at first, the loop then. The connection goes on."""
+    gateway = gate(lambda asked: before * int(asked.body) + ACK)
+    client = sent(plain(gateway, timeout_s=5.0))
+
+    assert [client.push(number).action for number in (b"1", b"0", b"2")] == [Action.DELIVERED] * 3
+    assert client.push(b"9").action is Action.REPEAT
+    assert gateway.connections == 1
+
+
+@pytest.mark.parametrize("cut", [len("HTTP/1.1 204 No Con"), len(ACK) - 2])
+def test_an_answer_that_ends_within_its_head_is_none(sent: Callable[[Endpoint], Sent], cut: int) -> None:
+    """204 alone is an ack, and this may be a proxy's that gave up."""
+
+    class Cut(Gateway):
+        def talk(self, sock: socket.socket, lines: object) -> None:
+            while (asked := read_request(lines)) is not None:
+                if asked.line.endswith("/ready HTTP/1.1"):
+                    sock.sendall(READY)
+                    continue
+                sock.sendall(ACK[:cut])
+                return
+
+    gateway = Cut()
+    verdict = sent(plain(gateway, timeout_s=5.0)).push()
+    gateway.close()
+
+    assert verdict.action is Action.REPEAT
