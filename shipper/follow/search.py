@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import tempfile
 import zlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -170,6 +169,8 @@ class Search:
         try:
             if identity.digest(packed.head(fd, wanted.head_bytes)) != wanted.head:
                 return None
+            import tempfile  # noqa: PLC0415 - three milliseconds of each start, for what is rare
+
             with tempfile.TemporaryFile(dir=self.scratch) as plain:
                 packed.unpack(fd, plain.fileno())
                 if not holds(plain.fileno(), wanted):
