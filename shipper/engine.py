@@ -156,7 +156,7 @@ class Engine:
     def stop(self) -> None:
         """Read no more; push what is in memory without waiting for full batches."""
         self.stopping = True
-        self.sender.flushing = True
+        self.sender.flushing = self.sender.ending = True
         self.saves.dirty = True
 
     @property

@@ -50,6 +50,8 @@ class Sender:
         self.oldest_since_s = self._lanes.oldest_since_s
         self.flushing = False
         """True: nothing waits for a fuller batch."""
+        self.ending = False
+        """True: nothing more will be read, so nothing makes room for it."""
         self.hurry = False
         """True: the same, because descriptors are short and only acknowledged files can be closed."""
         self.unpaced = False
@@ -194,7 +196,7 @@ class Sender:
     def _shed(self, now_s: float) -> None:
         """Let what waits behind a failing or very slow push make room, where nothing could be read for it."""
         window = self._common.window
-        if not window.full:
+        if not window.full or self.ending:
             return
         stuck = [
             queue

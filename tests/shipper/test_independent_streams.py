@@ -151,3 +151,24 @@ def test_streams_that_are_never_answered_leave_half_of_the_pushes_to_others(worl
     shop.script = lambda _labels: None
     shop.settle()
     assert len(shop.arrived()) == len(logs)
+
+
+def test_at_the_end_what_is_in_memory_stays_there_to_be_sent(world: Make) -> None:
+    """Nothing is read any more that could need the room: a slow Loki is given what was read."""
+    shop = world(sources=sources)
+    shop.script = lambda _labels: "hang"
+    shop.write("bad/b.jsonl", *(shop.line(f"bad {n:05}") for n in range(MANY)))
+    shop.start()
+    shop.pump(1)
+    assert shop.engine is not None
+    assert shop.engine.window.full
+    held = shop.engine.window.entries
+
+    shop.engine.stop()
+    shop.pump(10)
+    still = shop.engine.window.entries
+    shop.script = lambda _labels: None
+    shop.pump(60)
+
+    assert still == held
+    assert texts(shop, "bad") == [f"bad {n:05}" for n in range(held)]
