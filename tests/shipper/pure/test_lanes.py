@@ -208,6 +208,18 @@ class Sending(RuleBasedStateMachine):
         self.lanes.park(data.draw(st.sampled_from(self.idle())))
 
     @rule(stream=streams)
+    def shed(self, stream: Stream) -> None:
+        """Make room where a push has no answer: what is under way stays, whatever it is."""
+        queue = self.lanes.queues.get(stream)
+        if queue is None or queue.parked:
+            return
+        under_way = [(batch, list(batch.slices)) for batch in queue.under_way()]
+        begun = [segment for segment in queue.segments if segment.taken]
+        self.lanes.shed(queue)
+        assert [(batch, list(batch.slices)) for batch in queue.under_way()] == under_way
+        assert [segment for segment in queue.segments if segment.taken] == begun
+
+    @rule(stream=streams)
     def unpark(self, stream: Stream) -> None:
         """Try it again; its lines would be read again, in a test of reading."""
         if stream in self.lanes.queues:
