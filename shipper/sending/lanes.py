@@ -163,15 +163,19 @@ class Lanes:
                 floor.settled = frozenset()
 
     def shed(self, queue: Queue) -> None:
-        """Let lines that were never pushed leave memory; what is under way stays, and what is before it."""
+        """Let lines that were never pushed leave memory; what is under way stays, and what is before it.
+
+        Where nothing is, the first stay: they are the next try.
+        """
         last: dict[int, int] = {}
         under_way = [(segment, end) for batch in queue.under_way() for segment, _, end in batch.slices]
         for segment, end in [*under_way, *((s, len(s)) for s in queue.segments if s.taken)]:
             account = id(segment.account)
             last[account] = max(last.get(account, -1), segment.starts[end - 1])
-        kept = []
+        kept: list[Segment] = []
         for segment in queue.segments:
-            if segment.taken or segment.starts[0] <= last.get(id(segment.account), -1):
+            next_try = not (under_way or kept)
+            if next_try or segment.taken or segment.starts[0] <= last.get(id(segment.account), -1):
                 kept.append(segment)
             else:
                 self._drop(segment)

@@ -212,3 +212,20 @@ class Sender:
                 return
             self._lanes.shed(queue)
             self._common.tell("stream_shed", level="debug", stream=repr(queue.stream), reason=queue.reason)
+        if window.full:
+            self._park_largest()
+
+    def _park_largest(self) -> None:
+        """Let the refused stream leave memory whose pushes alone fill it: one line can be as large as that."""
+        refused = [
+            queue
+            for queue in self.busy.values()
+            if queue.work
+            and queue.first_failure_s is not None
+            and queue.in_flight is None
+            and not queue.probing
+        ]
+        if refused:
+            queue = max(refused, key=lambda queue: sum(batch.line_bytes() for batch in queue.work))
+            self._lanes.park(queue)
+            self._common.tell("stream_parked", stream=repr(queue.stream), reason=queue.reason)
