@@ -246,6 +246,10 @@ class Files:
         self._rotation.was_cut(tracked, now_s, version)
         self._rescan_at_s = -math.inf
 
+    def shrank(self, tracked: Tracked, size: int) -> None:
+        """Count what was cut off a file before it was read."""
+        self._rotation.shrank(tracked, size)
+
     def lose_floors(self, tracked: Tracked) -> None:
         """Count what must be read again and cannot be."""
         self._rotation.lose_floors(tracked)

@@ -189,6 +189,12 @@ class Rotation:
         self._known.lost_path(heir, now_s)
         return heir
 
+    def shrank(self, tracked: Tracked, size: int) -> None:
+        """Note that bytes that were seen were cut off before they were read, and nothing of what was."""
+        lost = tracked.size - size
+        tracked.size = size
+        self._lose(tracked, lost, "truncated")
+
     def lose_floors(self, tracked: Tracked) -> None:
         """Count what must be read again and cannot be."""
         floors = tracked.account.floors

@@ -121,11 +121,14 @@ class Reader:
         if status.st_size > tracked.size:
             tracked.size = status.st_size
             tracked.account.dirty = True
+        elif status.st_size < tracked.size and tracked.phase is Phase.FOLLOWING:
+            files.shrank(tracked, status.st_size)
         if tracked.account.floors and self._again.catch_up(tracked, until_ns):
             return True
-        return self._go_on(tracked, until_ns, now_s)
+        # A copy that is still being made is shorter than what was seen of the original.
+        return self._go_on(tracked, min(tracked.size, status.st_size), until_ns, now_s)
 
-    def _go_on(self, tracked: Tracked, until_ns: float, now_s: float) -> bool:  # noqa: C901, PLR0911 - each return is one outcome
+    def _go_on(self, tracked: Tracked, size: int, until_ns: float, now_s: float) -> bool:  # noqa: C901, PLR0911 - each return is one outcome
         """Read the next chunk at the file's cursor."""
         files = self._files
         finished = is_quiet(tracked, now_s)
@@ -136,13 +139,13 @@ class Reader:
             and tracked.read - min(f.lowest for f in floors.values()) > AWAY_BYTES
         ):
             return False
-        piece = self._chunks.piece(tracked, tracked.read, tracked.size, finished=finished)
+        piece = self._chunks.piece(tracked, tracked.read, size, finished=finished)
         if piece is None:
             files.was_cut(tracked, now_s, self._common.saves.next)
             return False
         if isinstance(piece, TooLong):
             return self._pass_over(tracked, piece.end)
-        framed = frame(piece, tracked.read, finished=finished and tracked.read + len(piece) >= tracked.size)
+        framed = frame(piece, tracked.read, finished=finished and tracked.read + len(piece) >= size)
         if framed.end == tracked.read:
             tracked.scanned = max(tracked.scanned, tracked.read + len(piece))
             files.ready.pop(tracked.id, None)

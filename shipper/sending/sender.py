@@ -216,7 +216,7 @@ class Sender:
             self._park_largest()
 
     def _park_largest(self) -> None:
-        """Let the refused stream leave memory whose pushes alone fill it: one line can be as large as that."""
+        """Let the refused stream leave memory whose pushes alone fill it: a line can be as large as that."""
         refused = [
             queue
             for queue in self.busy.values()

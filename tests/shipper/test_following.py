@@ -354,3 +354,22 @@ def test_the_table_of_phases_is_walked_and_nothing_else(phase: Phase, happening:
     else:
         with pytest.raises(RuntimeError, match=phase.value):
             after(phase, happening)
+
+
+def test_a_file_cut_before_it_was_read_counts_what_is_gone_and_no_line_twice(world: Make) -> None:
+    """What was seen of it and never read is lost; what stands there now goes on, also in a copy."""
+    shop = world(options=Options(max_line_bytes=50_000))
+    path = shop.write("a.jsonl", shop.line("old", pad="x" * 60_000))
+    shop.start()
+    old_bytes = path.stat().st_size
+    os.truncate(path, 0)
+    shop.write("a.jsonl", shop.line("new"))
+    new_bytes = path.stat().st_size
+    shop.pump()
+    shutil.copyfile(path, path.with_name("a.bak"))
+    os.truncate(path, 0)
+    shop.settle()
+
+    assert texts(shop) == ["new"]
+    assert shop.buried() == []
+    assert shop.lost_bytes == old_bytes - new_bytes
