@@ -67,6 +67,7 @@ class Shipping(RuleBasedStateMachine):
         )
         self.written: Counter[str] = Counter()
         self.at_risk: Counter[str] = Counter()
+        self.given_up: Counter[str] = Counter()
         self.content: dict[str, list[str]] = {}
         """Whole lines that stand in each file now."""
         self.partial: dict[str, str] = {}
@@ -323,15 +324,17 @@ class Shipping(RuleBasedStateMachine):
         assert not missing - self.at_risk, f"missing {missing - self.at_risk}"
         # A line of which the answer was lost can be in Loki and, refused for another reason later, a dead
         # letter too.
-        doubles = Counter(whole_lines(self.world)) - self.written
+        doubles = Counter(whole_lines(self.world)) - self.written - self.given_up
         if any(event == "entry_limit_learnt" for event, _ in self.world.told):
             # Stored whole, the answer lost or that of another line, and then the limit fell: docs/shipper.md.
             doubles = Counter({line: n for line, n in doubles.items() if len(line) <= MIN_ENTRY_BYTES})
         assert not doubles, f"double {doubles}"
         if missing:
-            # Counted lost, or never seen at all; what was lost must not be counted as arrived later.
+            # Counted lost, or never seen at all. It may still come: a copy of it can turn out to be the rest of
+            # a file that was cut, where lines are equal.
             for line, count in missing.items():
                 self.written[line] -= count
+                self.given_up[line] += count
                 self.at_risk[line] -= min(self.at_risk[line], count)
         else:
             self.at_risk.clear()
