@@ -330,8 +330,8 @@ class Shipping(RuleBasedStateMachine):
             doubles = Counter({line: n for line, n in doubles.items() if len(line) <= MIN_ENTRY_BYTES})
         assert not doubles, f"double {doubles}"
         if missing:
-            # Counted lost, or never seen at all. It may still come: a copy of it can turn out to be the rest of
-            # a file that was cut, where lines are equal.
+            # Counted lost, or never seen at all. It may still come: where lines are equal, a copy of it can
+            # turn out to be the rest of a file that was cut.
             for line, count in missing.items():
                 self.written[line] -= count
                 self.given_up[line] += count
