@@ -5,7 +5,6 @@ The settings, the window, the number of the next save, the clock, and what is to
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -162,6 +161,3 @@ class Common:
     def __post_init__(self) -> None:
         self.window = Window(self.options.window_entries, self.options.window_bytes)
         self.entry_limit = EntryLimit(self.options.max_entry_bytes)
-
-
-Wake = Callable[[], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shipper.entries.streams import Stream
-from shipper.entries.wire import Meta
+from shipper.sources.base import Meta
 from shipper.times import hour, rfc3339
 
 

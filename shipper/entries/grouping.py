@@ -11,10 +11,9 @@ from shipper.entries.picking import Pick, every, offsets_of, picker
 from shipper.entries.segment import Chunk, Segment
 from shipper.entries.stamp import STEP_BYTES, STEP_NS
 from shipper.entries.streams import Stream
-from shipper.entries.wire import Meta
 from shipper.follow.framing import Framed
 from shipper.keeping.record import Moved
-from shipper.sources.base import FileInfo, Key, Parsed, Source
+from shipper.sources.base import FileInfo, Key, Meta, Parsed, Source
 
 StreamOf = Callable[[dict[str, str]], Stream]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from shipper.entries.wire import Meta
 from shipper.follow.lines import Lines
+from shipper.sources.base import Meta
 
 MIN_ENTRY_BYTES = 8192
 """A lower limit is not supported: a line reserves stamps for parts of this size."""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from shipper.entries.picking import extremes, offsets_of, picker
 from shipper.entries.stamp import StampState, steps_for
-from shipper.entries.wire import Meta, from_json, to_json
+from shipper.entries.wire import from_json, to_json
 from shipper.follow.offsets import Offsets
+from shipper.sources.base import Meta
 
 if TYPE_CHECKING:
     from shipper.entries.ledger import Account

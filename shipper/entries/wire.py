@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 
-Meta = dict[str, str]
+from shipper.sources.base import Meta
+
 _NO_METADATA: Meta = {}
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from shipper.entries.streams import Stream
-from shipper.entries.wire import Meta
 from shipper.follow.tracked import Tracked
 from shipper.keeping.deadletter import DeadLetters
+from shipper.sources.base import Meta
 from shipper.state import Common
 from shipper.times import rfc3339
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from shipper.entries.beside import is_restamped
 from shipper.entries.segment import Segment, picked
 from shipper.entries.streams import Stream
-from shipper.entries.wire import Meta
 from shipper.follow.tracked import Tracked
 from shipper.push.retry import RetryPolicy, Rounds
 from shipper.sending.batch import Batch
 from shipper.sending.refit import refitted
 from shipper.sending.stream_queue import Queue
+from shipper.sources.base import Meta
 from shipper.state import Common
 
 _MANY_QUEUES = 100

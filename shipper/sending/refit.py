@@ -5,7 +5,7 @@ from __future__ import annotations
 from shipper.entries import parts
 from shipper.entries.segment import Segment
 from shipper.entries.stamp import STEP_NS
-from shipper.entries.wire import Meta
+from shipper.sources.base import Meta
 
 
 def refitted(segment: Segment, limit_bytes: int, origin: str) -> Segment | None:

@@ -178,20 +178,11 @@ class Sender:
     def _make_room(self, now_s: float) -> None:
         """Let the lines of refused streams leave memory: where others get on, or would if they were read."""
         self._shed(now_s)
-        for queue in list(self.busy.values()):
-            since = queue.first_failure_s
-            if (
-                since is None
-                or queue.parked
-                or queue.probing
-                or queue.in_flight is not None
-                or self._answers.last_ack_s <= since
-            ):
-                continue
-            if queue.rounds.open or self._common.window.half_full:
-                self._lanes.park(queue)
+        for queue, since in self._refused():
+            others_get_on = self._answers.last_ack_s > since
+            if others_get_on and (queue.rounds.open or self._common.window.half_full):
+                self._park(queue)
                 queue.not_before_s = max(queue.not_before_s, now_s)
-                self._common.tell("stream_parked", stream=repr(queue.stream), reason=queue.reason)
 
     def _shed(self, now_s: float) -> None:
         """Let what waits behind a failing or very slow push make room, where nothing could be read for it."""
@@ -217,15 +208,20 @@ class Sender:
 
     def _park_largest(self) -> None:
         """Let the refused stream leave memory whose pushes alone fill it: a line can be as large as that."""
-        refused = [
-            queue
-            for queue in self.busy.values()
-            if queue.work
-            and queue.first_failure_s is not None
-            and queue.in_flight is None
-            and not queue.probing
-        ]
+        refused = [queue for queue, _since in self._refused() if queue.work]
         if refused:
-            queue = max(refused, key=lambda queue: sum(batch.line_bytes() for batch in queue.work))
-            self._lanes.park(queue)
-            self._common.tell("stream_parked", stream=repr(queue.stream), reason=queue.reason)
+            self._park(max(refused, key=lambda queue: sum(batch.line_bytes() for batch in queue.work)))
+
+    def _refused(self) -> list[tuple[Queue, float]]:
+        """Return the queues whose last push was not taken and that wait for the next, and since when."""
+        return [
+            (queue, queue.first_failure_s)
+            for queue in self.busy.values()
+            if queue.first_failure_s is not None
+            and queue.in_flight is None
+            and not (queue.parked or queue.probing)
+        ]
+
+    def _park(self, queue: Queue) -> None:
+        self._lanes.park(queue)
+        self._common.tell("stream_parked", stream=repr(queue.stream), reason=queue.reason)

@@ -35,19 +35,6 @@ def _nothing_told() -> None:
     TOLD.clear()
 
 
-@pytest.fixture(name="gate")
-def _gate() -> Iterator[Callable[..., Gateway]]:
-    """Return a function that makes gateways; they end with the test."""
-    with ExitStack() as stack:
-
-        def make(*args: object, **more: object) -> Gateway:
-            made = Gateway(*args, **more)  # type: ignore[arg-type]
-            stack.callback(made.close)
-            return made
-
-        yield make
-
-
 @pytest.fixture(name="sent")
 def _sent() -> Iterator[Callable[[Endpoint], Sent]]:
     """Return a function that makes clients; they end with the test."""

@@ -68,18 +68,6 @@ def _ends() -> Iterator[ExitStack]:
         yield stack
 
 
-@pytest.fixture(name="gate")
-def _gate(ends: ExitStack) -> Callable[..., Gateway]:
-    """Return a function that makes gateways which answer with bytes."""
-
-    def make(*args: object, **more: object) -> Gateway:
-        made = Gateway(*args, **more)  # type: ignore[arg-type]
-        ends.callback(made.close)
-        return made
-
-    return make
-
-
 @pytest.fixture(name="told")
 def _told(ends: ExitStack) -> Callable[..., Told]:
     """Return a function that makes gateways which answer in steps."""
